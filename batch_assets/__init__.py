@@ -1,0 +1,1 @@
+"""Batch inference made of Dagster assets."""
