@@ -1,0 +1,1 @@
+"""The fraud workload: from raw card transactions to scored ones."""

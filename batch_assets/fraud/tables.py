@@ -1,0 +1,234 @@
+"""Every Delta table of the fraud workload, with its columns."""
+
+import pyarrow as pa
+
+from batch_assets.fraud.features import FEATURES
+from batch_assets.storage.tables import Table
+
+TEXT, DATE, WHEN = pa.string(), pa.date32(), pa.timestamp("us")
+MONEY = pa.decimal128(18, 2)
+Columns = dict[str, tuple[pa.DataType, str]]
+
+_ORIGIN: Columns = {
+    "feed": (TEXT, "Name of the feed in feeds.yaml."),
+    "region": (TEXT, "Region of the feed."),
+    "file": (TEXT, "File, relative to landing/ where it lies there."),
+    "row_number": (pa.int64(), "Record in the file, from 1; 0 speaks of the file as a whole."),
+}
+_RAW: Columns = {
+    **_ORIGIN,
+    "transaction_id": (TEXT, "Key, with the feed's prefix."),
+    "customer_id": (TEXT, "Customer, with the feed's prefix."),
+    "terminal_id": (TEXT, "Terminal, with the feed's prefix."),
+    "amount_text": (TEXT, "Amount as delivered."),
+    "currency_text": (TEXT, "Currency as delivered."),
+    "time_text": (TEXT, "Time as delivered."),
+    "label_text": (TEXT, "Label as delivered."),
+    "rate_text": (TEXT, "Exchange rate as delivered."),
+    "other": (TEXT, "JSON of the columns that the feed does not map."),
+    "line": (TEXT, "The record as text, where it could not be taken apart."),
+    "happened_at": (WHEN, "Time in UTC; null where it cannot be told."),
+    "local_time": (WHEN, "The same on the feed's own clock."),
+    "amount": (pa.decimal128(18, 4), "Amount in its own currency."),
+    "currency": (TEXT, "ISO 4217 code."),
+    "is_fraud": (pa.bool_(), "Label."),
+    "rate": (pa.decimal128(18, 10), "Value of one unit in the reporting currency."),
+    "problems": (pa.list_(TEXT), "Why the record cannot be used, as far as its file alone tells."),
+    "happened_on": (DATE, "Day that the record counts for: its UTC day, else its arrival."),
+    "day": (DATE, "Day of arrival."),
+}
+
+
+def _raw(name: str, what: str) -> Table:
+    return Table(name, _RAW, f"Every record of every {what} file, as it came.", ("day", "happened_on"))
+
+
+def _quarantine(name: str, what: str) -> Table:
+    columns: Columns = {
+        **{k: _RAW[k] for k in _RAW if k not in ("is_fraud", "rate", "problems", "happened_on", "day")},
+        "reasons": (pa.list_(TEXT), "Every reason, each one that a person can act on."),
+        "arrived_on": (DATE, "Day of arrival."),
+        "day": (DATE, "UTC day of the record, else its day of arrival."),
+    }
+    return Table(name, columns, f"{what} that could not be used, and every reason why.")
+
+
+RAW_TRANSACTIONS = _raw("raw_transactions", "transaction")
+RAW_LABELS = _raw("raw_fraud_labels", "label")
+RAW_RATES = _raw("raw_exchange_rates", "exchange-rate")
+QUARANTINED_TRANSACTIONS = _quarantine("quarantined_transactions", "Transactions")
+QUARANTINED_LABELS = _quarantine("quarantined_labels", "Labels")
+QUARANTINED_RATES = _quarantine("quarantined_rates", "Exchange rates")
+
+INGESTED_FILES = Table(
+    "ingested_files",
+    {
+        "kind": (TEXT, "transactions, labels or rates."),
+        "feed": (TEXT, "Name of the feed in feeds.yaml."),
+        "region": (TEXT, "Region of the feed."),
+        "file": (TEXT, "File, relative to landing/ where it lies there."),
+        "bytes": (pa.int64(), "Size in bytes."),
+        "modified_ns": (pa.int64(), "Modification time, nanoseconds since 1970."),
+        "content_hash": (TEXT, "SHA-256 of the content."),
+        "raw_key": (TEXT, "Name under which raw keeps it: path, content, and how it was read."),
+        "rows": (pa.int64(), "Records in raw; a copy has none."),
+        "days": (pa.list_(DATE), "Days that its records count for."),
+        "copy_of": (TEXT, "File with the same content that is used in its place."),
+        "note": (TEXT, "What is odd about the file as a whole."),
+        "day": (DATE, "Day of arrival."),
+    },
+    "One row a file seen: what is new, what changed, and what it touched.",
+)
+REPEATED_KEYS = Table(
+    "repeated_keys",
+    {
+        "transaction_id": (TEXT, "Key that stands on more than one day."),
+        "happened_on": (DATE, "One of the days."),
+        "day": (DATE, "Day of arrival of the files that showed it."),
+    },
+    "Transaction keys delivered with times on different days; grain: key, day it happened.",
+)
+EXCHANGE_RATES = Table(
+    "exchange_rates",
+    {
+        "currency": (TEXT, "ISO 4217 code."),
+        "rate": (pa.decimal128(18, 10), "Value of one unit in the reporting currency."),
+        "published_on": (DATE, "Day that the rate is of; earlier than day if it stands in."),
+        "day": (DATE, "Day that it is used for."),
+    },
+    "One rate a currency and day.",
+)
+CLEAN_TRANSACTIONS = Table(
+    "clean_transactions",
+    {
+        "transaction_id": (TEXT, "Key, unique over all days."),
+        "customer_id": (TEXT, "Who paid."),
+        "terminal_id": (TEXT, "Where."),
+        "happened_at": (WHEN, "UTC."),
+        "local_time": (WHEN, "On the feed's own clock."),
+        "amount": (MONEY, "In the reporting currency, rounded half away from zero."),
+        "original_amount": (pa.decimal128(18, 4), "In its own currency."),
+        "original_currency": (TEXT, "ISO 4217 code."),
+        "exchange_rate": (pa.decimal128(18, 10), "amount = original_amount x exchange_rate."),
+        "delivered_label": (pa.bool_(), "Label, of feeds that deliver it in the same row."),
+        **_ORIGIN,
+        "arrived_on": (DATE, "Day of arrival."),
+        "day": (DATE, "UTC day on which it happened."),
+    },
+    "One row a transaction: UTC, one currency, exact decimals.",
+)
+DUPLICATE_TRANSACTIONS = Table(
+    "duplicate_transactions",
+    {
+        "transaction_id": (TEXT, "Key."),
+        **_ORIGIN,
+        "superseded": (pa.bool_(), "True: replaced by a correction; false: the same content again."),
+        "kept_file": (TEXT, "File of the row that counts."),
+        "kept_row_number": (pa.int64(), "Its record."),
+        "arrived_on": (DATE, "Day of arrival."),
+        "day": (DATE, "UTC day on which it happened."),
+    },
+    "Deliveries that say again, or said earlier, what a clean row says.",
+)
+FRAUD_LABELS = Table(
+    "fraud_labels",
+    {
+        "transaction_id": (TEXT, "Key of the transaction."),
+        "is_fraud": (pa.bool_(), "Fraud or not."),
+        "known_on": (DATE, "First day on which the label was known."),
+        "day": (DATE, "UTC day of the transaction."),
+    },
+    "At most one label a transaction; none means genuine once the delay has passed.",
+)
+CUSTOMER_DAYS = Table(
+    "customer_days",
+    {
+        "customer_id": (TEXT, "Customer."),
+        "tx_count": (pa.int64(), "Transactions of the day."),
+        "amount_sum": (pa.decimal128(38, 2), "Their sum, reporting currency."),
+        "day": (DATE, "UTC day."),
+    },
+    "Totals a customer and day.",
+)
+TERMINAL_DAYS = Table(
+    "terminal_days",
+    {
+        "terminal_id": (TEXT, "Terminal."),
+        "tx_count": (pa.int64(), "Transactions of the day."),
+        "day": (DATE, "UTC day."),
+    },
+    "Totals a terminal and day.",
+)
+TERMINAL_FRAUDS = Table(
+    "terminal_frauds",
+    {
+        "terminal_id": (TEXT, "Terminal."),
+        "transaction_id": (TEXT, "Fraudulent transaction."),
+        "happened_at": (WHEN, "UTC."),
+        "known_on": (DATE, "First day on which it was known to be fraud."),
+        "day": (DATE, "UTC day of the transaction."),
+    },
+    "Known frauds a terminal.",
+)
+TRANSACTION_FEATURES = Table(
+    "transaction_features",
+    {
+        "transaction_id": (TEXT, "Key."),
+        "customer_id": (TEXT, "Who paid."),
+        "terminal_id": (TEXT, "Where."),
+        "happened_at": (WHEN, "UTC."),
+        **{f.name: (f.type, f.description) for f in FEATURES},
+        "day": (DATE, "UTC day."),
+    },
+    "What was known at the moment of each transaction, and nothing later.",
+)
+FRAUD_PREDICTIONS = Table(
+    "fraud_predictions",
+    {
+        "transaction_id": (TEXT, "Key."),
+        "customer_id": (TEXT, "Who paid."),
+        "terminal_id": (TEXT, "Where."),
+        "happened_at": (WHEN, "UTC."),
+        "amount": (pa.float64(), "Reporting currency."),
+        "score": (pa.float32(), "Probability of fraud, 0 to 1."),
+        "model_version": (TEXT, "Model that scored it."),
+        "scored_at": (WHEN, "UTC time of scoring."),
+        "day": (DATE, "UTC day."),
+    },
+    "One score a clean transaction.",
+)
+DAILY_RISK_REPORT = Table(
+    "daily_risk_report",
+    {
+        "customer_id": (TEXT, "Customer."),
+        "rank": (pa.int32(), "1 is the riskiest of the day."),
+        "max_score": (pa.float32(), "Highest score of the day."),
+        "transaction_id": (TEXT, "Transaction with that score."),
+        "tx_count": (pa.int64(), "Transactions of the day."),
+        "amount_sum": (MONEY, "Their sum, reporting currency."),
+        "model_version": (TEXT, "Model that scored them."),
+        "day": (DATE, "UTC day."),
+    },
+    "Customers of a day by risk, the riskiest 1,000.",
+)
+
+TABLES = (
+    RAW_TRANSACTIONS,
+    RAW_LABELS,
+    RAW_RATES,
+    INGESTED_FILES,
+    REPEATED_KEYS,
+    EXCHANGE_RATES,
+    CLEAN_TRANSACTIONS,
+    QUARANTINED_TRANSACTIONS,
+    DUPLICATE_TRANSACTIONS,
+    FRAUD_LABELS,
+    QUARANTINED_LABELS,
+    QUARANTINED_RATES,
+    CUSTOMER_DAYS,
+    TERMINAL_DAYS,
+    TERMINAL_FRAUDS,
+    TRANSACTION_FEATURES,
+    FRAUD_PREDICTIONS,
+    DAILY_RISK_REPORT,
+)

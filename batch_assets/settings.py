@@ -1,0 +1,134 @@
+"""Where data lives and how much of the machine may be used.
+
+Values come from the defaults below, then ``settings.toml`` in the data home,
+then environment variables ``BATCH_ASSETS_<NAME>``; the later one wins.
+"""
+
+import os
+import tomllib
+from datetime import date
+from pathlib import Path
+from typing import Annotated
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import Field, StringConstraints, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from batch_assets.errors import BatchAssetsError
+
+ENV_PREFIX = "BATCH_ASSETS_"
+SETTINGS_FILE = "settings.toml"
+HourOfDay = Annotated[int, Field(ge=0, le=23)]
+
+
+def data_home() -> Path:
+    """``$BATCH_ASSETS_HOME``, else ``data/`` in the clone, else ``./data``."""
+    if configured := os.environ.get(f"{ENV_PREFIX}HOME"):
+        return Path(configured).expanduser().absolute()
+    clone = Path(__file__).resolve().parent.parent
+    return (clone if (clone / "workspace.yaml").exists() else Path.cwd()) / "data"
+
+
+class Settings(BaseSettings):
+    """All settings; each is described in ``docs/operations.md``."""
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="ignore", frozen=True)
+
+    start_date: date = Field(date(2026, 1, 1), description="First daily partition (UTC).")
+    currency: Annotated[str, StringConstraints(pattern="^[A-Z]{3}$")] = Field(
+        "EUR", description="The one currency that amounts are converted to (ISO 4217)."
+    )
+    rate_max_age_days: int = Field(
+        4, ge=0, description="Days for which an exchange rate stands in for a missing one."
+    )
+    future_tolerance_days: int = Field(
+        1, ge=0, description="Days after its arrival on which a transaction may still happen."
+    )
+    training_days: int = Field(28, ge=2, description="Days that a first model is trained on.")
+    training_seed: int = Field(7, description="Seed of everything random in training.")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or mps.")
+    memory_limit: str = Field(
+        "1GB", description="Memory that DuckDB may use before it spills to disk."
+    )
+    threads: int = Field(
+        default_factory=lambda: max(1, len(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        ge=1,
+        description="Threads of DuckDB and torch; by default all cores this process may use.",
+    )
+    schedule_hour: HourOfDay = Field(2, description="Hour at which the nightly job starts.")
+    schedule_time_zone: str = Field("UTC", description="Time zone of schedule_hour.")
+    catch_up_days: int = Field(
+        90, ge=1, description="How many days back the nightly job looks for missed days."
+    )
+    freshness_hours: int = Field(
+        30, ge=1, description="Hours after which an asset that was not updated is overdue."
+    )
+
+    @field_validator("schedule_time_zone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        if value not in available_timezones():
+            raise ValueError(f"{value!r} is not an IANA time zone such as Europe/Berlin")
+        ZoneInfo(value)
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        toml = TomlConfigSettingsSource(settings_cls, toml_file=data_home() / SETTINGS_FILE)
+        return init_settings, env_settings, toml
+
+    @property
+    def home(self) -> Path:
+        return data_home()
+
+    @property
+    def landing(self) -> Path:
+        return self.home / "landing"
+
+
+def load_settings() -> Settings:
+    """Settings of the current data home.
+
+    Raises:
+        BatchAssetsError: a value is wrong; the message names the setting and where it stands.
+    """
+    path = data_home() / SETTINGS_FILE
+    try:
+        settings = Settings()
+    except tomllib.TOMLDecodeError as error:
+        raise BatchAssetsError(f"{path} is not valid TOML: {error}") from error
+    except ValidationError as error:
+        raise BatchAssetsError("; ".join(_explain(e, path) for e in error.errors())) from error
+    _refuse_unknown_names(path)
+    return settings
+
+
+def _explain(error: object, path: Path) -> str:
+    assert isinstance(error, dict)
+    name = ".".join(str(part) for part in error["loc"])
+    variable = f"{ENV_PREFIX}{name.upper()}"
+    where = f"environment variable {variable}" if variable in os.environ else str(path)
+    return f"setting {name!r} in {where}: {error['msg']} (got {error['input']!r})"
+
+
+def _refuse_unknown_names(path: Path) -> None:
+    if not path.exists():
+        return
+    unknown = set(tomllib.loads(path.read_text(encoding="utf-8"))) - set(Settings.model_fields)
+    if unknown:
+        known = ", ".join(sorted(Settings.model_fields))
+        raise BatchAssetsError(
+            f"{path} has unknown settings {', '.join(sorted(unknown))}; known are: {known}"
+        )

@@ -1,0 +1,1 @@
+"""Where tables, vectors and models live; each is a Dagster resource."""
