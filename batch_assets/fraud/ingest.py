@@ -8,7 +8,7 @@ what is outdated goes, in one commit.
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,7 +104,7 @@ def look(warehouse: Warehouse, feeds: Feeds, settings: Settings, kind: Kind) -> 
 
 def _rows(warehouse: Warehouse, snapshot: Snapshot) -> list[dict[str, Any]]:
     with warehouse.connect() as connection:
-        return snapshot.relation(connection, snapshot.uris()).to_arrow_table().to_pylist()
+        return snapshot.relation(connection).to_arrow_table().to_pylist()
 
 
 def ingest(
@@ -284,8 +284,3 @@ def _register(
         except ConcurrentWrite:
             register = warehouse.snapshot(register.table)
     raise ConcurrentWrite("ingested_files: other processes kept changing the same days")
-
-
-def window(day: date, back: int) -> list[date]:
-    """The days from ``back`` days before ``day`` to ``day``."""
-    return [day - timedelta(days=n) for n in range(back, -1, -1)]

@@ -8,7 +8,7 @@ import pyarrow as pa
 DAY = "day"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Table:
     """A Delta table that is partitioned by ``day`` and perhaps by more date columns.
 

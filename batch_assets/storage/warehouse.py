@@ -88,27 +88,28 @@ class Snapshot:
         """Rows in all, or of the named days."""
         return sum(f.rows for f in self.files if days is None or f.day in days)
 
-    def uris(self, days: Collection[date] | None = None) -> list[str]:
-        """Locations of the data files, of the named days or of all."""
-        wanted = self.files if days is None else [f for d in days for f in self.by_day.get(d, [])]
-        return [f"{self.root}/{f.path}" for f in wanted]
+    def on(self, days: Collection[date]) -> list[DataFile]:
+        """The files of the named days."""
+        return [file for day in days for file in self.by_day.get(day, [])]
 
     def register(
         self,
         connection: "duckdb.DuckDBPyConnection",
-        days: Collection[date] | None = None,
+        files: Collection[DataFile] | None = None,
         name: str | None = None,
     ) -> None:
-        """Make this snapshot (or only some days of it) the view ``name`` of a DuckDB connection."""
-        self.relation(connection, self.uris(days)).create_view(name or self.table.name, replace=True)
+        """Make this snapshot, or only some of its files, the view ``name`` of a DuckDB connection."""
+        view = name or self.table.name
+        self.relation(connection, files).create_view(view, replace=True)
 
     def relation(
-        self, connection: "duckdb.DuckDBPyConnection", uris: list[str]
+        self, connection: "duckdb.DuckDBPyConnection", files: Collection[DataFile] | None = None
     ) -> "duckdb.DuckDBPyRelation":
-        """The named files of this snapshot as a DuckDB relation, with the table's columns."""
-        if not uris:
+        """This snapshot, or only some of its files, as a DuckDB relation with the table's columns."""
+        paths = [f"{self.root}/{f.path}" for f in (self.files if files is None else files)]
+        if not paths:
             return connection.from_arrow(self.table.schema.empty_table())
-        return connection.read_parquet(uris, hive_partitioning=True).select(*self.table.columns)
+        return connection.read_parquet(paths, hive_partitioning=True).select(*self.table.columns)
 
 
 @dataclass
@@ -176,7 +177,7 @@ class Warehouse:
 
     def empty_file(self, folder: Path, table: Table, day: date, key: str) -> StagedFile:
         """Stage a file without rows, which says that the day was built and is empty."""
-        path = folder / f"empty-{day}.parquet"
+        path = folder / f"empty-{table.name}-{day}.parquet"
         pq.write_table(table.file_schema.empty_table(), path, compression="zstd")
         return StagedFile(path, {DAY: day}, key)
 
@@ -202,7 +203,7 @@ class Warehouse:
         table = base.table
         delta = self._open_or_create(table)
         delta.load_as_version(max(base.version, 0))
-        adds = [self._publish(base.root, staged) for staged in added]
+        adds = [self._publish(base, staged) for staged in added]
         drops = [_remove_action(file) for file in removed]
         transactions = [
             Transaction(f"day={day}", (delta.transaction_version(f"day={day}") or 0) + 1)
@@ -249,12 +250,13 @@ class Warehouse:
             pass  # another process was faster; opening it below tells
         return DeltaTable(root)
 
-    def _publish(self, root: str, staged: StagedFile) -> AddAction:
+    def _publish(self, base: Snapshot, staged: StagedFile) -> AddAction:
         folder = "/".join(f"{name}={day}" for name, day in staged.partition.items())
         path = f"{folder}/{staged.key}-{uuid.uuid4().hex}.parquet"
-        target = Path(root, path)
+        target = Path(base.root, path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        rows = pq.read_metadata(staged.path).num_rows
+        metadata = pq.read_metadata(staged.path)
+        _check_types(base.table, metadata.schema.to_arrow_schema())
         os.replace(staged.path, target)
         return AddAction(
             path=path,
@@ -262,7 +264,7 @@ class Warehouse:
             partition_values={name: str(day) for name, day in staged.partition.items()},
             modification_time=int(time.time() * 1000),
             data_change=True,
-            stats=json.dumps({"numRecords": rows}),
+            stats=json.dumps({"numRecords": metadata.num_rows}),
         )
 
 
@@ -279,6 +281,13 @@ def _remove_action(file: DataFile) -> RemoveAction:
 def _data_file(table: Table, action: Mapping[str, Any]) -> DataFile:
     partition = {name: action[f"partition.{name}"] for name in table.partition_by}
     return DataFile(action["path"], partition, action["num_records"], action["size_bytes"])
+
+
+def _check_types(table: Table, found: pa.Schema) -> None:
+    if not found.equals(table.file_schema):
+        expected = ", ".join(f"{f.name} {f.type}" for f in table.file_schema)
+        got = ", ".join(f"{f.name} {f.type}" for f in found)
+        raise BatchAssetsError(f"{table.name}: expected columns {expected}; the files have {got}")
 
 
 def _check_columns(table: Table, delta: DeltaTable, root: str) -> None:

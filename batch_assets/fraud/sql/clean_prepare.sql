@@ -1,8 +1,12 @@
 -- Prepares the three statements that follow (clean, quarantined, duplicate); several statements.
--- Views: raw_transactions (all records of the days in question, and of other days those with a key
---        that stands on more than one day), exchange_rates of all these days, feed_rules(feed,
---        replaces, label_delay_days).
+-- Views: raw_of_these_days, raw_of_other_days, repeated (keys of these days that stand on other days
+--        too), exchange_rates of all these days, feed_rules(feed, replaces, label_delay_days).
 -- Variable: reporting_currency.
+CREATE OR REPLACE TEMP VIEW raw_transactions AS
+SELECT * FROM raw_of_these_days
+UNION ALL BY NAME
+SELECT o.* FROM raw_of_other_days AS o SEMI JOIN repeated AS r ON r.transaction_id = o.transaction_id;
+
 CREATE OR REPLACE TEMP VIEW priced AS
 WITH rated AS (
     SELECT

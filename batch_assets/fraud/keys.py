@@ -1,0 +1,230 @@
+"""What each day of each table is to be made from, as a digest.
+
+A day is up to date when the key that its table records equals the key
+computed here. Keys are digests of digests, back to the content of the landing
+files, so a late row changes the keys of its own day and of the days that look
+back on it, and of no other.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import cached_property
+
+from batch_assets.fraud import tables
+from batch_assets.fraud.feeds import Feeds
+from batch_assets.fraud.landing import digest
+from batch_assets.fraud.sql import sql_text
+from batch_assets.settings import Settings
+from batch_assets.storage.tables import Table
+from batch_assets.storage.warehouse import DataFile, Snapshot, Warehouse
+
+FEATURE_LOOK_BACK_DAYS = 37  # 30 days of a terminal, moved back by the 7 that a label takes
+
+
+@dataclass(frozen=True)
+class Step:
+    """Tables that are built together, a day at a time, and what decides their content.
+
+    Args:
+        tables: in the order of their commits; the last one says that the day is done.
+        upstream: steps whose days from ``look_back`` days before a day to that day go into it.
+        statements: SQL files that prepare the views which the tables' own statements read.
+    """
+
+    name: str
+    tables: tuple[Table, ...]
+    upstream: tuple[str, ...] = ()
+    look_back: int = 0
+    statements: tuple[str, ...] = ()
+
+    @property
+    def version(self) -> str:
+        """Changes when the SQL of the step changes; shown as code version in Dagster."""
+        names = [*self.statements, *(table.name for table in self.tables)]
+        columns = [f"{t.name}:{t.schema}" for t in self.tables]
+        return digest(*(_sql_or_name(name) for name in names), *columns)[:8]
+
+
+def _sql_or_name(name: str) -> str:
+    try:
+        return sql_text(name)
+    except FileNotFoundError:
+        return name
+
+
+RATES = Step(
+    "exchange_rates",
+    (tables.QUARANTINED_RATES, tables.EXCHANGE_RATES),
+    statements=("exchange_rates_prepare",),
+)
+CLEAN = Step(
+    "clean_transactions",
+    (tables.QUARANTINED_TRANSACTIONS, tables.DUPLICATE_TRANSACTIONS, tables.CLEAN_TRANSACTIONS),
+    upstream=("exchange_rates",),
+    statements=("clean_prepare",),
+)
+LABELS = Step(
+    "fraud_labels",
+    (tables.QUARANTINED_LABELS, tables.FRAUD_LABELS),
+    upstream=("clean_transactions",),
+    statements=("fraud_labels_prepare",),
+)
+TOTALS = Step(
+    "daily_totals",
+    (tables.CUSTOMER_DAYS, tables.TERMINAL_DAYS, tables.TERMINAL_FRAUDS),
+    upstream=("clean_transactions", "fraud_labels"),
+)
+FEATURES = Step(
+    "transaction_features",
+    (tables.TRANSACTION_FEATURES,),
+    upstream=("daily_totals",),
+    look_back=FEATURE_LOOK_BACK_DAYS,
+)
+PREDICTIONS = Step("fraud_predictions", (tables.FRAUD_PREDICTIONS,), upstream=("transaction_features",))
+REPORT = Step("daily_risk_report", (tables.DAILY_RISK_REPORT,), upstream=("fraud_predictions",))
+
+STEPS = {s.name: s for s in (RATES, CLEAN, LABELS, TOTALS, FEATURES, PREDICTIONS, REPORT)}
+MISSING = "missing"
+
+
+class State:
+    """One consistent look at all tables, and the keys that follow from it.
+
+    Snapshots are taken when first asked for and kept, so ask for what is to be replaced before
+    asking for what it is made from: then a result is never older than what it replaces.
+
+    Args:
+        model_version: the live model, None if there is none yet.
+        scoring: what else changes a bit of the scores, e.g. the precision.
+    """
+
+    def __init__(
+        self,
+        warehouse: Warehouse,
+        feeds: Feeds,
+        settings: Settings,
+        model_version: str | None = None,
+        scoring: str = "",
+    ) -> None:
+        self.warehouse = warehouse
+        self.feeds = feeds
+        self.settings = settings
+        self.model_version = model_version
+        self.scoring = scoring
+        self._snapshots: dict[str, Snapshot] = {}
+        self._keys: dict[tuple[str, date, bool], str] = {}
+
+    def snapshot(self, table: Table) -> Snapshot:
+        """The version of a table that this look sees."""
+        if table.name not in self._snapshots:
+            self._snapshots[table.name] = self.warehouse.snapshot(table)
+        return self._snapshots[table.name]
+
+    @cached_property
+    def raw_transactions(self) -> dict[date, list[DataFile]]:
+        """Raw files by the day that their records count for."""
+        return by_happened_on(self.snapshot(tables.RAW_TRANSACTIONS))
+
+    @cached_property
+    def raw_labels(self) -> dict[date, list[DataFile]]:
+        return by_happened_on(self.snapshot(tables.RAW_LABELS))
+
+    @cached_property
+    def raw_rates(self) -> dict[date, list[DataFile]]:
+        return by_happened_on(self.snapshot(tables.RAW_RATES))
+
+    @cached_property
+    def repeated_keys(self) -> dict[str, set[date]]:
+        """Transaction keys that stand on several days -> these days."""
+        snapshot = self.snapshot(tables.REPEATED_KEYS)
+        with self.warehouse.connect() as connection:
+            files = [f for f in snapshot.files if f.rows]
+            rows = snapshot.relation(connection, files).select("transaction_id, happened_on").fetchall()
+        days: dict[str, set[date]] = defaultdict(set)
+        for transaction_id, happened_on in rows:
+            days[transaction_id].add(happened_on)
+        return dict(days)
+
+    @cached_property
+    def _repeated_on(self) -> dict[date, list[str]]:
+        by_day: dict[date, list[str]] = defaultdict(list)
+        for transaction_id, days in sorted(self.repeated_keys.items()):
+            for day in days:
+                by_day[day].append(transaction_id)
+        return dict(by_day)
+
+    def repeated_on(self, days: Iterable[date]) -> tuple[list[str], set[date]]:
+        """Keys on these days that stand on other days too, and those other days."""
+        wanted = set(days)
+        ids = sorted({i for day in wanted for i in self._repeated_on.get(day, [])})
+        return ids, {day for i in ids for day in self.repeated_keys[i]} - wanted
+
+    def recorded(self, step: Step, day: date) -> str:
+        """Key under which the step's tables hold the day; tables that disagree do not hold it."""
+        keys = {self.snapshot(table).keys.get(day, MISSING) for table in step.tables}
+        return keys.pop() if len(keys) == 1 else MISSING
+
+    def key(self, step: Step, day: date, *, settled: bool = False) -> str:
+        """What the day is to be made from.
+
+        Args:
+            settled: False: from upstream days as they are now. True: as they will be when all
+                upstream steps are up to date.
+        """
+        known = self._keys.get((step.name, day, settled))
+        if known is None:
+            known = self._compute(step, day, settled)
+            self._keys[step.name, day, settled] = known
+        return known
+
+    def _compute(self, step: Step, day: date, settled: bool) -> str:
+        parts = [step.name, step.version, *self._own_parts(step, day)]
+        for name in step.upstream:
+            for upstream_day in days_between(day - timedelta(days=step.look_back), day):
+                parts.append(self._upstream_key(STEPS[name], upstream_day, settled))
+        return digest(*parts)[:16]
+
+    def _upstream_key(self, step: Step, day: date, settled: bool) -> str:
+        if settled and (day >= self.settings.start_date):
+            return self.key(step, day, settled=True)
+        return self.recorded(step, day)
+
+    def _own_parts(self, step: Step, day: date) -> list[str]:
+        settings = self.settings
+        if step is RATES:
+            past = days_between(day - timedelta(days=settings.rate_max_age_days), day)
+            files = [f for d in past for f in self.raw_rates.get(d, [])]
+            return [str(settings.rate_max_age_days), *file_keys(files)]
+        if step is CLEAN:
+            ids, others = self.repeated_on([day])
+            files = [f for d in {day, *others} for f in self.raw_transactions.get(d, [])]
+            return [settings.currency, *ids, *file_keys(files)]
+        if step is LABELS:
+            return file_keys(self.raw_labels.get(day, []))
+        if step is PREDICTIONS:
+            return [self.model_version or MISSING, self.scoring]
+        return []
+
+    def stale(self, step: Step, days: Iterable[date], *, settled: bool = False) -> list[date]:
+        """The days whose recorded key is not what it is to be."""
+        return [d for d in days if self.recorded(step, d) != self.key(step, d, settled=settled)]
+
+
+def by_happened_on(raw: Snapshot) -> dict[date, list[DataFile]]:
+    """Files of a raw table by the day that their records count for."""
+    days: dict[date, list[DataFile]] = defaultdict(list)
+    for file in raw.files:
+        days[file.partition["happened_on"]].append(file)
+    return dict(days)
+
+
+def file_keys(files: Iterable[DataFile]) -> list[str]:
+    """Distinct keys of raw files: which content of which landing files, read in which way."""
+    return sorted({file.key for file in files})
+
+
+def days_between(first: date, last: date) -> list[date]:
+    """All days from first to last, both included."""
+    return [first + timedelta(days=n) for n in range((last - first).days + 1)]
