@@ -7,7 +7,7 @@ back on it, and of no other.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cached_property
@@ -98,6 +98,7 @@ class State:
     Args:
         model_version: the live model, None if there is none yet.
         scoring: what else changes a bit of the scores, e.g. the precision.
+        vector_keys: looks up the key and the rows that the vector store holds of each day.
     """
 
     def __init__(
@@ -107,12 +108,14 @@ class State:
         settings: Settings,
         model_version: str | None = None,
         scoring: str = "",
+        vector_keys: Callable[[], dict[date, tuple[str | None, int]]] = dict,
     ) -> None:
         self.warehouse = warehouse
         self.feeds = feeds
         self.settings = settings
         self.model_version = model_version
         self.scoring = scoring
+        self._look_up_vectors = vector_keys
         self._snapshots: dict[str, Snapshot] = {}
         self._keys: dict[tuple[str, date, bool], str] = {}
 
@@ -164,7 +167,15 @@ class State:
     def recorded(self, step: Step, day: date) -> str:
         """Key under which the step's tables hold the day; tables that disagree do not hold it."""
         keys = {self.snapshot(table).keys.get(day, MISSING) for table in step.tables}
+        if step is PREDICTIONS and (rows := self.snapshot(tables.FRAUD_PREDICTIONS).rows([day])):
+            key, held = self.vector_keys.get(day, (None, 0))
+            keys.add(key if key and held == rows else MISSING)
         return keys.pop() if len(keys) == 1 else MISSING
+
+    @cached_property
+    def vector_keys(self) -> dict[date, tuple[str | None, int]]:
+        """Day -> key and rows in the vector store; looked up after the tables, which come last."""
+        return self._look_up_vectors()
 
     def key(self, step: Step, day: date, *, settled: bool = False) -> str:
         """What the day is to be made from.

@@ -1,0 +1,1 @@
+"""Who runs the scoring engine, and on what."""

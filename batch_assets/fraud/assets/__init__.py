@@ -1,0 +1,1 @@
+"""The fraud workload's assets, a module a stage."""

@@ -1,0 +1,69 @@
+"""The fraud model: trained on days whose labels are known, saved under the hash of its content."""
+
+from datetime import date
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from batch_assets.engines.gpu import GPU_POOL
+from batch_assets.fraud.assets.common import OWNERS, pipeline_of
+from batch_assets.fraud.keys import days_between
+from batch_assets.fraud.pipeline import MODEL
+from batch_assets.fraud.plots import line_plot
+from batch_assets.fraud.train_model import train_and_save
+from batch_assets.fraud.training_data import recent_training_days
+from batch_assets.settings import load_settings
+from batch_assets.storage.resources import ModelStoreResource, WarehouseResource
+
+
+class TrainingConfig(dg.Config):
+    """Which days to train on."""
+
+    from_day: str = Field("", description="First day; empty for the newest days with labels.")
+    to_day: str = Field("", description="Last day; empty for the newest days with labels.")
+    seed: int = Field(load_settings().training_seed, description="Seed of all random choices.")
+
+
+@dg.asset(
+    name=MODEL,
+    group_name="model",
+    owners=OWNERS,
+    kinds={"torch"},
+    pool=GPU_POOL,
+    deps=["transaction_features", "fraud_labels"],
+    description="A small network with piecewise-linear encoded inputs; the version that it is "
+    "given is a hash of its content, and the newest one is live.",
+)
+def fraud_model(
+    context: dg.AssetExecutionContext,
+    config: TrainingConfig,
+    warehouse: WarehouseResource,
+    models: ModelStoreResource,
+) -> dg.MaterializeResult[Any]:
+    """Train, save, and make the result the live model."""
+    with pipeline_of(context, warehouse, models=models) as pipeline:
+        if config.from_day and config.to_day:
+            days = days_between(
+                date.fromisoformat(config.from_day), date.fromisoformat(config.to_day)
+            )
+        else:
+            days = recent_training_days(pipeline, pipeline.state())
+        version, card = train_and_save(pipeline, days, config.seed)
+        pipeline.models.promote(version, MODEL)
+    curve = [(p["epoch"], p["average_precision"]) for p in card["metrics"]["learning_curve"]]
+    return dg.MaterializeResult(
+        metadata={
+            "model_version": version,
+            "training_days": f"{days[0]} to {days[-1]}",
+            "training_rows": card["training_rows"],
+            "training_frauds": card["training_frauds"],
+            **{
+                name: value
+                for name, value in card["metrics"].items()
+                if isinstance(value, int | float)
+            },
+            "learning_curve": line_plot("average precision by epoch", curve),
+            "card": dg.JsonMetadataValue(card),
+        }
+    )

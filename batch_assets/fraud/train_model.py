@@ -1,0 +1,33 @@
+"""Train on stored features and store the model."""
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+from batch_assets.fraud.features import FEATURES
+from batch_assets.fraud.pipeline import MODEL, Pipeline
+from batch_assets.fraud.training_data import MOST_TRAINING_ROWS, labelled_rows
+
+
+def train_and_save(
+    pipeline: Pipeline, days: Sequence[date], seed: int
+) -> tuple[str, dict[str, Any]]:
+    """Train on ``days`` and save the model; the live model stays as it is.
+
+    Returns:
+        Version and card.
+    """
+    from batch_assets.fraud.training import train
+
+    rows = labelled_rows(pipeline.state(), days, MOST_TRAINING_ROWS)
+    tensors, card = train(
+        rows.table,
+        rows.table["is_fraud"].to_numpy(),
+        rows.table["day"].to_numpy(),
+        feature_names=[feature.name for feature in FEATURES],
+        name=MODEL,
+        seed=seed,
+        genuine_kept=rows.genuine_kept,
+        progress=lambda p: pipeline.progress(MODEL, days[-1]),
+    )
+    return pipeline.models.save(tensors, card), card

@@ -1,0 +1,87 @@
+"""Feature rows with labels, for training and evaluation."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import pyarrow as pa
+
+from batch_assets.errors import BatchAssetsError
+from batch_assets.fraud import tables
+from batch_assets.fraud.keys import State, days_between
+from batch_assets.fraud.pipeline import Pipeline
+from batch_assets.fraud.sql import sql_text
+from batch_assets.settings import Settings
+
+MOST_TRAINING_ROWS = 400_000
+
+
+@dataclass(frozen=True)
+class LabelledRows:
+    """Features and labels of some days.
+
+    Args:
+        table: columns of ``transaction_features`` and ``is_fraud`` (never null).
+        genuine_kept: share of the genuine rows that is in the table, 1.0 for all.
+    """
+
+    table: pa.Table
+    genuine_kept: float
+
+
+def labelled_rows(
+    state: State, days: Sequence[date], most_rows: int | None = None
+) -> LabelledRows:
+    """Rows of ``days``; a transaction without a label counts as genuine.
+
+    Args:
+        most_rows: keep all frauds, and of the genuine rows a sample by key so that about this
+            many rows remain. The same rows are chosen each time.
+    """
+    features = state.snapshot(tables.TRANSACTION_FEATURES)
+    missing = [str(day) for day in days if day not in features.by_day]
+    if missing:
+        raise BatchAssetsError(
+            f"there are no features of {missing[0]}{' and later days' * (len(missing) > 1)}: "
+            f"run `batch-assets run --from {missing[0]} --to {missing[-1]}` first"
+        )
+    rows = features.rows(days)
+    share = 1.0 if most_rows is None or rows <= most_rows else most_rows / rows
+    labels = state.snapshot(tables.FRAUD_LABELS)
+    with state.warehouse.connect() as connection:
+        features.register(connection, features.on(days))
+        labels.register(connection, labels.on(days))
+        table = connection.execute(sql_text("labelled_rows"), {"share": share}).to_arrow_table()
+    return LabelledRows(table, share)
+
+
+def bootstrap_days(pipeline: Pipeline, arrivals: Sequence[date]) -> tuple[list[date], list[date]]:
+    """Days for a first model: the days to train on, and the days to build for it.
+
+    They follow from the landing zone alone, never from the range that somebody asks for, so
+    that any order of runs gives the same first model: the first ``training_days`` days, of
+    which, where there are enough days, all labels have arrived.
+    """
+    settings: Settings = pipeline.settings
+    if not arrivals:
+        raise BatchAssetsError(
+            f"there is no file of transactions under {settings.landing} "
+            f"that arrived since {settings.start_date}"
+        )
+    first, newest = min(arrivals), max(arrivals)
+    delay = timedelta(days=pipeline.feeds.label_delay_days)
+    last = first + timedelta(days=settings.training_days - 1)
+    if newest - delay > first:
+        last = min(last, newest - delay)
+    last = min(last, newest)
+    return days_between(first, last), days_between(first, min(newest, last + delay))
+
+
+def recent_training_days(pipeline: Pipeline, state: State) -> list[date]:
+    """The newest ``training_days`` days of features whose labels have had time to arrive."""
+    built = sorted(state.snapshot(tables.TRANSACTION_FEATURES).by_day)
+    held = [d for d in built if state.snapshot(tables.TRANSACTION_FEATURES).rows([d])]
+    if not held:
+        raise BatchAssetsError("there are no features yet: run `batch-assets run` for some days")
+    known = [d for d in held if d <= held[-1] - timedelta(days=pipeline.feeds.label_delay_days)]
+    return (known or held)[-pipeline.settings.training_days :]
