@@ -10,7 +10,7 @@ from batch_assets.errors import BatchAssetsError
 from batch_assets.fraud import tables
 from batch_assets.fraud.build import Builder, Built, produce_sql
 from batch_assets.fraud.feeds import Feeds, Kind, load_feeds
-from batch_assets.fraud.ingest import RAW, ingest, look
+from batch_assets.fraud.ingest import RAW, Landing, ingest, look
 from batch_assets.fraud.keys import PREDICTIONS, STEPS, State, Step, days_between
 from batch_assets.fraud.repeated import check_repeated_keys
 from batch_assets.fraud.scoring import EMBEDDINGS, produce_predictions
@@ -119,12 +119,13 @@ class Pipeline:
             self._scorers[version] = Scorer(network, model.features, device=self.device)
         return self._scorers[version]
 
+    def looks(self) -> list[Landing]:
+        """What is new in the landing zone, a look for each kind of feed."""
+        return [look(self.warehouse, self.feeds, self.settings, kind) for kind in KINDS]
+
     def news(self) -> dict[Kind, list[date]]:
         """Days of arrival with files that are new or changed."""
-        return {
-            kind: sorted({f.arrived for f in look(self.warehouse, self.feeds, self.settings, kind).news()})
-            for kind in KINDS
-        }
+        return {look.kind: sorted({f.arrived for f in look.news()}) for look in self.looks()}
 
     def days_with_data(self, state: State | None = None) -> list[date]:
         """First to last day that any record of a transaction counts for, or that was ever built."""
@@ -136,8 +137,17 @@ class Pipeline:
     def stale_days(self, days: Sequence[date]) -> list[date]:
         """Days on which any table is not what it is to be, given the raw tables and the model."""
         state = self.state()
-        steps = [s for s in STEPS.values() if state.model_version or s.name not in _NEEDS_MODEL]
-        return sorted({day for step in steps for day in state.stale(step, days, settled=True)})
+        return sorted({d for step in _steps(state) for d in state.stale(step, days, settled=True)})
+
+    def wanted_keys(self, days: Sequence[date]) -> list[str]:
+        """Keys that all tables of these days are to have."""
+        state = self.state()
+        return [state.key(step, day, settled=True) for step in _steps(state) for day in days]
+
+
+def _steps(state: State) -> list[Step]:
+    """The steps that can be done: without a model none is scored."""
+    return [s for s in STEPS.values() if state.model_version or s.name not in _NEEDS_MODEL]
 
 
 _NEEDS_MODEL = ("fraud_predictions", "daily_risk_report")

@@ -1,29 +1,37 @@
 """Bytes of a landing file as lines of UTF-8, whatever is wrong with them.
 
 A damaged archive gives what can be unpacked. A line that would spoil its
-neighbours (bytes that are no text, a quotation mark that is never closed) is
-wrapped so that a CSV parser sees a record of one column, and can be unwrapped
-into the line and what is wrong with it.
+neighbours (bytes that are no text, a quotation mark that is never closed, far
+too long) is wrapped so that a CSV parser sees a record of one column, and can
+be unwrapped into the line and what is wrong with it.
 """
 
 import codecs
 import io
+import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-_MARK, _QUOTE, _DELIMITER = "\x1a", "\x1e", "\x1f"
-_WIDE = ("utf-16", "utf-32")
+LINE_BYTES = 1 << 20
+_BLOCK_BYTES = 1 << 20
+_LONG_LINE_KEEPS = 1_000
+_BOM = "\ufeff".encode()
+_MARK = "\x1a"
+_BLANK = f"{_MARK}{_MARK}"
+_STAND_INS = {'"': "\x1e", "\r": "\x1d"}
+_DELIMITER = "\x1f"
 
 
 class LineStream(io.RawIOBase):
-    """Whole lines of a plain or gzipped file, transcoded to UTF-8.
+    """Whole lines of a plain or gzipped file, transcoded to UTF-8, without byte order mark.
 
     Args:
         path: the file; gzip is recognised by its first bytes.
         encoding: of the text.
-        delimiter: of a CSV file; None leaves lines as they are, but for the encoding.
+        delimiter: of a CSV file, whose blank lines are wrapped too, so that they count; None
+            leaves lines as they are, but for the encoding.
 
     After the last byte ``problem`` says what was wrong with the stream, if anything, and
     ``tail`` is what followed its last whole line then.
@@ -32,12 +40,15 @@ class LineStream(io.RawIOBase):
     def __init__(self, path: Path, encoding: str, delimiter: str | None = None) -> None:
         self._raw = path.open("rb")
         self._blocks = _blocks(self._raw, zipped=self._raw.peek(2)[:2] == b"\x1f\x8b")
-        self._encoding = encoding
+        self._encoding = encoding.replace("utf-8-sig", "utf-8")
         self._delimiter = delimiter
-        wide = encoding.startswith(_WIDE)
+        self._closed_quotes = _closed_quotes(delimiter) if delimiter else None
+        wide = "\n,0".encode(self._encoding) != b"\n,0"  # a byte 10 need not be a line's end
         self._wide = codecs.getincrementaldecoder(encoding)("replace") if wide else None
         self._ready = memoryview(b"")
+        self._started = False
         self._done = False
+        self._cut = 0
         self.tail = b""
         self.problem: str | None = None
 
@@ -57,29 +68,64 @@ class LineStream(io.RawIOBase):
         super().close()
 
     def _whole_lines(self) -> bytes:
+        """The lines that the next block completes."""
+        block = self._next_block()
+        if self._done:
+            if self.problem:
+                return b""
+            lines, self.tail = self._completed(block), b""
+            return lines
+        complete, newline, rest = block.rpartition(b"\n")
+        lines = self._completed(complete + newline) if newline else b""
+        room = max(0, LINE_BYTES - len(self.tail))
+        self.tail += rest[:room]
+        self._cut += len(rest[room:])
+        return lines
+
+    def _next_block(self) -> bytes:
         try:
             block = next(self._blocks, b"")
         except (EOFError, zlib.error) as error:
             self.problem = f"file is truncated or damaged: {error}"
             block = b""
-        if not block:
-            self._done = True
-            rest, self.tail = (b"", self.tail) if self.problem else (self.tail, b"")
-            return self._checked(rest)
+        self._done = not block
         if self._wide:
-            block = self._wide.decode(block).encode()
-        complete, newline, self.tail = (self.tail + block).rpartition(b"\n")
-        return self._checked(complete + newline)
+            block = self._wide.decode(block, final=self._done).encode()
+        if not self._started and (self._wide or self._encoding == "utf-8"):
+            block = block.removeprefix(_BOM)
+        self._started = True
+        return block
+
+    def _completed(self, rest: bytes) -> bytes:
+        """What was begun, with the end of its line and the lines that follow."""
+        begun, cut = self.tail, self._cut
+        self.tail, self._cut = b"", 0
+        if not cut:
+            return self._checked(begun + rest)
+        end, newline, others = rest.partition(b"\n")
+        size = len(begun) + cut + len(end)
+        kept = begun[:_LONG_LINE_KEEPS].decode("ascii", errors="backslashreplace")
+        problem = f"line has {size:,} bytes, more than the {LINE_BYTES:,} that are read"
+        return self._wrap(problem, f"{kept}...").encode() + newline + self._checked(others)
 
     def _checked(self, lines: bytes) -> bytes:
         encoding = "utf-8" if self._wide else self._encoding
         try:
             text = lines.decode(encoding)
         except UnicodeDecodeError:
-            return b"".join(self._line(line, encoding) for line in lines.splitlines(keepends=True))
-        if self._delimiter and '"' in text:
-            return b"".join(self._quoted(t).encode() for t in text.splitlines(keepends=True))
+            text = None
+        if text is None or self._is_suspect(text):
+            return b"".join(self._line(line, encoding) for line in io.BytesIO(lines))
         return lines if encoding == "utf-8" else text.encode()
+
+    def _is_suspect(self, text: str) -> bool:
+        """Whether some line of it may have to be wrapped."""
+        if self._wide and "\ufffd" in text:
+            return True
+        if not self._closed_quotes:
+            return False
+        blank = text.startswith(("\n", "\r")) or "\n\n" in text or "\n\r" in text
+        return blank or ('"' in text and not self._closed_quotes.fullmatch(text))
 
     def _line(self, line: bytes, encoding: str) -> bytes:
         try:
@@ -87,43 +133,65 @@ class LineStream(io.RawIOBase):
         except UnicodeDecodeError:
             text = line.decode("ascii", errors="backslashreplace")
             return self._wrap(f"bytes are not {self._encoding}", text).encode()
-        return self._quoted(text).encode()
-
-    def _quoted(self, line: str) -> str:
-        if self._delimiter and line.count('"') % 2:
-            return self._wrap("a quotation mark is not closed on its line", line)
-        return line
+        if self._wide and "\ufffd" in text:
+            return self._wrap(f"bytes are not {self._encoding}", text).encode()
+        if self._closed_quotes and not text.strip("\r\n"):
+            return f"{_BLANK}\n".encode()
+        if self._closed_quotes and not self._closed_quotes.fullmatch(text):
+            return self._wrap("a quotation mark is not closed on its line", text).encode()
+        return text.encode()
 
     def _wrap(self, problem: str, line: str) -> str:
-        if not self._delimiter:
-            return f"{_MARK}{problem}{_MARK}{line}"
-        escaped = line.replace('"', _QUOTE).replace(self._delimiter, _DELIMITER)
-        return f"{_MARK}{problem}{_MARK}{escaped}"
+        text = line.rstrip("\r\n")
+        ending = line[len(text) :]
+        if self._delimiter:
+            text = text.replace(self._delimiter, _DELIMITER)
+            for mark, stand_in in _STAND_INS.items():
+                text = text.replace(mark, stand_in)
+        return f"{_MARK}{problem}{_MARK}{text}{ending}"
+
+
+def _closed_quotes(delimiter: str) -> re.Pattern[str]:
+    """Lines in which each quotation mark that opens a column is closed before the line ends.
+
+    One that stands elsewhere in a column is a character as any other.
+    """
+    end = rf"[{re.escape(delimiter)}\r\n]"
+    other = rf"[^{re.escape(delimiter)}\r\n]"
+    column = rf'(?:"(?:[^"\n]|"")*+"{other}*+|(?!"){other}++)?+'
+    return re.compile(rf"(?:{column}{end})*+{column}")
 
 
 def _blocks(source: BinaryIO, zipped: bool) -> Iterator[bytes]:
-    """Non-empty pieces of a file, unpacked as far as they can be.
+    """Non-empty pieces of a file of a limited size, unpacked as far as they can be.
 
     Raises:
         EOFError, zlib.error: after the last good piece of a damaged archive.
     """
-    archive = zlib.decompressobj(wbits=31) if zipped else None
-    while block := source.read(1 << 20):
-        while archive and block:
-            if piece := archive.decompress(block):
-                yield piece
-            block = archive.unused_data
-            if archive.eof and block:  # archives may be written one behind the other
-                archive = zlib.decompressobj(wbits=31)
-        if not archive:
+    if not zipped:
+        while block := source.read(_BLOCK_BYTES):
             yield block
-    if archive and not archive.eof:
+        return
+    archive = zlib.decompressobj(wbits=31)
+    while block := source.read(_BLOCK_BYTES):
+        while block:
+            if archive.eof:  # archives may be written one behind the other, and padded
+                block = block.lstrip(b"\0")
+                archive = zlib.decompressobj(wbits=31) if block else archive
+            elif piece := archive.decompress(block, _BLOCK_BYTES):
+                yield piece
+            block = archive.unconsumed_tail or archive.unused_data
+    if not archive.eof:
         raise EOFError("the archive ends before its end marker")
 
 
 def unwrap(text: str, delimiter: str = ",") -> tuple[str, str] | None:
-    """``(problem, line)`` of a wrapped line, None for any other."""
-    if not text.startswith(_MARK):
+    """``(problem, line)`` of a wrapped line, None for any other; a blank line has no problem."""
+    if text.startswith(_BLANK) and not text[len(_BLANK) :].strip():
+        return "", ""
+    if not text.startswith(_MARK) or text.count(_MARK) < 2:
         return None
     _, problem, line = text.split(_MARK, 2)
-    return problem, line.replace(_QUOTE, '"').replace(_DELIMITER, delimiter).rstrip("\r\n")
+    for mark, stand_in in _STAND_INS.items():
+        line = line.replace(stand_in, mark)
+    return problem, line.replace(_DELIMITER, delimiter).rstrip("\r\n")

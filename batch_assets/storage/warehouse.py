@@ -13,7 +13,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -86,7 +86,7 @@ class Snapshot:
 
     def rows(self, days: Collection[date] | None = None) -> int:
         """Rows in all, or of the named days."""
-        return sum(f.rows for f in self.files if days is None or f.day in days)
+        return sum(f.rows for f in (self.files if days is None else self.on(days)))
 
     def on(self, days: Collection[date]) -> list[DataFile]:
         """The files of the named days."""
@@ -125,17 +125,18 @@ class Warehouse:
     root: str
     memory_limit: str = "1GB"
     threads: int = 2
-    _staging: Path = field(init=False)
 
-    def __post_init__(self) -> None:
-        self._staging = Path(self.root).parent / ".scratch"
+    @property
+    def scratch(self) -> Path:
+        """Where files are made before they are published; on the warehouse's own disk."""
+        return Path(self.root).parent / ".scratch"
 
     @contextmanager
     def connect(self) -> "Iterator[duckdb.DuckDBPyConnection]":
         """An in-memory DuckDB connection with the machine's limits set; times are UTC."""
         from dagster_duckdb import DuckDBResource
 
-        spill = self._staging / f"spill-{uuid.uuid4().hex}"
+        spill = self.scratch / f"spill-{uuid.uuid4().hex}"
         resource = DuckDBResource(
             database=":memory:",
             connection_config={
@@ -157,7 +158,7 @@ class Warehouse:
     @contextmanager
     def staging(self) -> Iterator[Path]:
         """A private folder on the warehouse's own disk, removed afterwards."""
-        folder = self._staging / uuid.uuid4().hex
+        folder = self.scratch / uuid.uuid4().hex
         folder.mkdir(parents=True)
         try:
             yield folder

@@ -70,7 +70,6 @@ def same_columns(table: Table, source: Table) -> dict[str, list[tuple[str, str]]
 
 @contextmanager
 def pipeline_of(
-    context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext,
     warehouse: WarehouseResource,
     vectors: LanceDBResource | None = None,
     models: ModelStoreResource | None = None,

@@ -25,7 +25,7 @@ def _raw_asset(kind: Kind) -> dg.AssetsDefinition:
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
     def raw(context: dg.AssetExecutionContext, warehouse: WarehouseResource):  # type: ignore[no-untyped-def]
-        with pipeline_of(context, warehouse) as pipeline:
+        with pipeline_of(warehouse) as pipeline:
             files: dict[date, list[dict[str, Any]]] = {}
 
             def work(days: list[date], built: Built) -> None:

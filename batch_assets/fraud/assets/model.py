@@ -42,7 +42,7 @@ def fraud_model(
     models: ModelStoreResource,
 ) -> dg.MaterializeResult[Any]:
     """Train, save, and make the result the live model."""
-    with pipeline_of(context, warehouse, models=models) as pipeline:
+    with pipeline_of(warehouse, models=models) as pipeline:
         if config.from_day and config.to_day:
             days = days_between(
                 date.fromisoformat(config.from_day), date.fromisoformat(config.to_day)

@@ -72,7 +72,7 @@ def score_transactions(  # type: ignore[no-untyped-def]
     models: ModelStoreResource,
     gpu: GPU,
 ):
-    with pipeline_of(context, warehouse, vectors, models, gpu) as pipeline:
+    with pipeline_of(warehouse, vectors, models, gpu) as pipeline:
         context.log.info(gpu.resolve()[1])
 
         def metadata(name: str, days: list[date]) -> DayMetadata:

@@ -46,7 +46,7 @@ def sql_step_asset(
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
     def assets(context: dg.AssetExecutionContext, warehouse: WarehouseResource):  # type: ignore[no-untyped-def]
-        with pipeline_of(context, warehouse) as pipeline:
+        with pipeline_of(warehouse) as pipeline:
             basic = step_metadata(pipeline, step)
 
             def metadata(name: str, days: list[date]) -> DayMetadata:

@@ -1,0 +1,42 @@
+"""What Dagster loads."""
+
+from datetime import timedelta
+
+import dagster as dg
+
+from batch_assets.engines.gpu import GPU
+from batch_assets.fraud import checks, jobs
+from batch_assets.fraud.assets import cleaning, features, ingestion, model, report, scoring
+from batch_assets.settings import load_settings
+from batch_assets.storage.resources import ModelStoreResource, WarehouseResource
+from batch_assets.storage.vectors.resource import LanceDBResource
+
+settings = load_settings()
+policy = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=settings.freshness_hours))
+assets = dg.load_assets_from_modules([ingestion, cleaning, features, model, scoring, report])
+
+defs = dg.Definitions(
+    assets=[asset.map_asset_specs(lambda s: dg.apply_freshness_policy(s, policy)) for asset in assets],
+    asset_checks=[*checks.BLOCKING_CHECKS, *checks.NEWEST_DAY_CHECKS],
+    jobs=[
+        jobs.daily_job,
+        jobs.ingest_job,
+        jobs.features_job,
+        jobs.training_job,
+        jobs.freshness_job,
+        jobs.maintenance,
+    ],
+    schedules=[jobs.nightly, jobs.hourly_freshness, jobs.weekly_maintenance],
+    sensors=[jobs.late_data],
+    resources={
+        "warehouse": WarehouseResource(
+            root=str(settings.home / "warehouse"),
+            memory_limit=settings.memory_limit,
+            threads=settings.threads,
+        ),
+        "vectors": LanceDBResource(uri=str(settings.home / "vectors")),
+        "models": ModelStoreResource(root=str(settings.home / "models")),
+        "gpu": GPU(device=settings.device),
+    },
+    executor=dg.in_process_executor,
+)

@@ -1,0 +1,198 @@
+"""Asset checks. The blocking ones stop what comes after a table that is wrong."""
+
+from collections.abc import Callable, Sequence
+from datetime import date
+from typing import Any
+
+import dagster as dg
+
+from batch_assets.fraud import tables
+from batch_assets.fraud.assets.common import pipeline_of
+from batch_assets.fraud.features import LOOK_BACK_DAYS
+from batch_assets.fraud.keys import State, days_between
+from batch_assets.fraud.pipeline import Pipeline, last_closed_day
+from batch_assets.fraud.scoring import EMBEDDINGS
+from batch_assets.fraud.sql import sql_text
+from batch_assets.partitions import DAILY, days_of
+from batch_assets.storage.resources import ModelStoreResource, WarehouseResource
+from batch_assets.storage.tables import Table
+from batch_assets.storage.vectors.resource import LanceDBResource
+
+EXAMPLES = 10
+
+
+def _wrong_rows(
+    state: State, sql_name: str, views: dict[str, tuple[Table, Sequence[date] | None]]
+) -> list[dict[str, Any]]:
+    """Rows of a statement that selects what is wrong; none is right."""
+    with state.warehouse.connect() as connection:
+        for name, (table, days) in views.items():
+            snapshot = state.snapshot(table)
+            snapshot.register(connection, None if days is None else snapshot.on(days), name)
+        return connection.execute(sql_text(sql_name)).to_arrow_table().to_pylist()
+
+
+def _result(wrong: list[dict[str, Any]], what: str, days: Sequence[date]) -> dg.AssetCheckResult:
+    metadata: dict[str, Any] = {"days": f"{days[0]} to {days[-1]}", "wrong": len(wrong)}
+    if wrong:
+        columns = [dg.TableColumn(name, "string") for name in wrong[0]]
+        records = [
+            dg.TableRecord({k: str(v) for k, v in row.items()}) for row in wrong[:EXAMPLES]
+        ]
+        metadata["examples"] = dg.TableMetadataValue(records, dg.TableSchema(columns))
+    return dg.AssetCheckResult(passed=not wrong, description=what, metadata=metadata)
+
+
+@dg.asset_check(asset="clean_transactions", blocking=True, partitions_def=DAILY)
+def every_record_is_accounted_for(
+    context: dg.AssetCheckExecutionContext, warehouse: WarehouseResource
+) -> dg.AssetCheckResult:
+    """Of each file: records in = clean + quarantined + duplicate."""
+    days = days_of(context.partition_keys)
+    with pipeline_of(warehouse) as pipeline:
+        state = pipeline.state()
+        with state.warehouse.connect() as connection:
+            files = [f for d in days for f in state.raw_transactions.get(d, [])]
+            state.snapshot(tables.RAW_TRANSACTIONS).register(connection, files)
+            for table in (
+                tables.CLEAN_TRANSACTIONS,
+                tables.QUARANTINED_TRANSACTIONS,
+                tables.DUPLICATE_TRANSACTIONS,
+            ):
+                snapshot = state.snapshot(table)
+                snapshot.register(connection, snapshot.on(days))
+            rows = connection.execute(sql_text("check_accounting")).to_arrow_table().to_pylist()
+    return _result(rows, "files whose records are not all accounted for", days)
+
+
+@dg.asset_check(asset="clean_transactions", blocking=True, partitions_def=DAILY)
+def transaction_keys_are_unique(
+    context: dg.AssetCheckExecutionContext, warehouse: WarehouseResource
+) -> dg.AssetCheckResult:
+    """No key of these days stands twice, on whatever day."""
+    days = days_of(context.partition_keys)
+    with pipeline_of(warehouse) as pipeline:
+        clean = tables.CLEAN_TRANSACTIONS
+        views = {"fresh": (clean, days), "every": (clean, None)}
+        wrong = _wrong_rows(pipeline.state(), "check_unique_keys", views)
+    return _result(wrong, "keys that stand more than once", days)
+
+
+@dg.asset_check(asset="transaction_features", blocking=True, partitions_def=DAILY)
+def features_do_not_look_ahead(
+    context: dg.AssetCheckExecutionContext, warehouse: WarehouseResource
+) -> dg.AssetCheckResult:
+    """A sample of each day, computed again row by row from what was known at that moment alone."""
+    days = days_of(context.partition_keys)
+    with pipeline_of(warehouse) as pipeline:
+        back = days_between(date.fromordinal(days[0].toordinal() - LOOK_BACK_DAYS), days[-1])
+        views = {
+            "transaction_features": (tables.TRANSACTION_FEATURES, days),
+            "clean_transactions": (tables.CLEAN_TRANSACTIONS, back),
+            "fraud_labels": (tables.FRAUD_LABELS, back),
+        }
+        wrong = _wrong_rows(pipeline.state(), "check_look_ahead", views)
+    return _result(wrong, "features that differ from what was known at that moment", days)
+
+
+@dg.asset_check(
+    asset="fraud_predictions",
+    blocking=True,
+    partitions_def=DAILY,
+    additional_deps=["clean_transactions", "transaction_features", "transaction_embeddings"],
+)
+def every_transaction_is_scored(
+    context: dg.AssetCheckExecutionContext,
+    warehouse: WarehouseResource,
+    vectors: LanceDBResource,
+) -> dg.AssetCheckResult:
+    """Every clean transaction has features, a score and a vector, all of the same scoring."""
+    days = days_of(context.partition_keys)
+    with pipeline_of(warehouse, vectors) as pipeline:
+        state = pipeline.state()
+        views = {
+            table.name: (table, days)
+            for table in (
+                tables.CLEAN_TRANSACTIONS,
+                tables.TRANSACTION_FEATURES,
+                tables.FRAUD_PREDICTIONS,
+            )
+        }
+        wrong = _wrong_rows(state, "check_complete", views)
+        wrong += _vector_gaps(pipeline, state, days)
+    return _result(wrong, "transactions without features, score or vector", days)
+
+
+def _vector_gaps(pipeline: Pipeline, state: State, days: Sequence[date]) -> list[dict[str, Any]]:
+    predictions = state.snapshot(tables.FRAUD_PREDICTIONS)
+    gaps = []
+    for day in days:
+        rows = predictions.rows([day])
+        expected = (predictions.keys.get(day), rows)
+        if rows and state.vector_keys.get(day) != expected:
+            gaps.append({"day": day, "missing": f"vectors {expected}, {state.vector_keys.get(day)}"})
+    return gaps
+
+
+@dg.asset_check(asset="transaction_embeddings", blocking=True, partitions_def=DAILY)
+def vector_keys_are_unique(
+    context: dg.AssetCheckExecutionContext,
+    warehouse: WarehouseResource,
+    vectors: LanceDBResource,
+) -> dg.AssetCheckResult:
+    """The vector table holds as many rows as keys."""
+    with pipeline_of(warehouse, vectors) as pipeline:
+        rows, keys = pipeline.vectors.count(EMBEDDINGS), pipeline.vectors.distinct_keys(EMBEDDINGS)
+    return dg.AssetCheckResult(passed=rows == keys, metadata={"rows": rows, "keys": keys})
+
+
+def _newest_day_check(name: str, newest: Callable[[State], date | None]) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=name,
+        name="newest_closed_day_is_there",
+        description="The newest day that is over was built. Building any old day makes an asset "
+        "look fresh; this check does not fall for it.",
+    )
+    def check(
+        context: dg.AssetCheckExecutionContext,
+        warehouse: WarehouseResource,
+        vectors: LanceDBResource,
+        models: ModelStoreResource,
+    ) -> dg.AssetCheckResult:
+        with pipeline_of(warehouse, vectors, models) as pipeline:
+            found = newest(pipeline.state())
+        expected = last_closed_day()
+        return dg.AssetCheckResult(
+            passed=found is not None and found >= expected,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={"newest_day": str(found or "none"), "expected": str(expected)},
+        )
+
+    return check
+
+
+def _newest_of(table: Table) -> Callable[[State], date | None]:
+    return lambda state: max(state.snapshot(table).by_day, default=None)
+
+
+NEWEST_DAY_CHECKS = [
+    *(
+        _newest_day_check(table.name, _newest_of(table))
+        for table in (
+            tables.CLEAN_TRANSACTIONS,
+            tables.FRAUD_LABELS,
+            tables.EXCHANGE_RATES,
+            tables.TRANSACTION_FEATURES,
+            tables.FRAUD_PREDICTIONS,
+            tables.DAILY_RISK_REPORT,
+        )
+    ),
+    _newest_day_check(EMBEDDINGS.name, lambda state: max(state.vector_keys, default=None)),
+]
+BLOCKING_CHECKS = [
+    every_record_is_accounted_for,
+    transaction_keys_are_unique,
+    features_do_not_look_ahead,
+    every_transaction_is_scored,
+    vector_keys_are_unique,
+]

@@ -1,0 +1,191 @@
+"""Jobs, the nightly schedule, and the sensor that notices files."""
+
+from collections.abc import Iterable, Sequence
+from datetime import date, timedelta
+from typing import Any
+
+import dagster as dg
+
+from batch_assets.fraud.assets.common import pipeline_of
+from batch_assets.fraud.checks import BLOCKING_CHECKS, NEWEST_DAY_CHECKS
+from batch_assets.fraud.landing import digest
+from batch_assets.fraud.maintenance import tidy
+from batch_assets.fraud.pipeline import MODEL, Pipeline, last_closed_day
+from batch_assets.partitions import DAILY
+from batch_assets.settings import load_settings
+from batch_assets.storage.resources import ModelStoreResource, WarehouseResource
+from batch_assets.storage.vectors.resource import LanceDBResource
+
+RANGE_START = "dagster/asset_partition_range_start"
+RANGE_END = "dagster/asset_partition_range_end"
+RAW_ASSETS = ("raw_exchange_rates", "raw_transactions", "raw_fraud_labels")
+SCORED_ASSETS = ("fraud_predictions", "transaction_embeddings", "daily_risk_report")
+UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+_partitioned = (
+    dg.AssetSelection.all(include_sources=False) - dg.AssetSelection.assets(MODEL)
+) | dg.AssetSelection.checks(*BLOCKING_CHECKS)
+_late_checks = dg.AssetSelection.checks(*NEWEST_DAY_CHECKS)
+
+daily_job = dg.define_asset_job(
+    "daily",
+    _partitioned - _late_checks,
+    partitions_def=DAILY,
+    description="All assets of some days, from files to predictions and the report.",
+)
+ingest_job = dg.define_asset_job(
+    "ingest",
+    dg.AssetSelection.assets(*RAW_ASSETS),
+    partitions_def=DAILY,
+    description="The raw tables of some days of arrival.",
+)
+features_job = dg.define_asset_job(
+    "features",
+    _partitioned
+    - _late_checks
+    - dg.AssetSelection.assets(*SCORED_ASSETS)
+    - dg.AssetSelection.checks_for_assets(*SCORED_ASSETS),
+    partitions_def=DAILY,
+    description="From files to features: what a first model is trained on.",
+)
+training_job = dg.define_asset_job(
+    "training", dg.AssetSelection.assets(MODEL), description="Train a model and make it live."
+)
+freshness_job = dg.define_asset_job(
+    "freshness", _late_checks, description="Is the newest closed day there, of every table?"
+)
+
+
+@dg.op
+def tidy_stores(
+    context: dg.OpExecutionContext, warehouse: WarehouseResource, vectors: LanceDBResource
+) -> None:
+    """Merge small files, bring indexes up to date, and drop versions that nobody reads any more."""
+    for name, value in tidy(warehouse.open(), vectors.store()).items():
+        context.log.info("%s: %s", name, value)
+
+
+@dg.job(description="Compaction, indexes, old versions.")
+def maintenance() -> None:
+    tidy_stores()
+
+
+def range_tags(first: date, last: date) -> dict[str, str]:
+    """Tags that make one run of a range of daily partitions."""
+    return {RANGE_START: str(first), RANGE_END: str(last)}
+
+
+def contiguous(days: Iterable[date]) -> list[tuple[date, date]]:
+    """Days as ranges without gaps, ascending."""
+    ranges: list[tuple[date, date]] = []
+    for day in sorted(set(days)):
+        if ranges and day - ranges[-1][1] == timedelta(days=1):
+            ranges[-1] = (ranges[-1][0], day)
+        else:
+            ranges.append((day, day))
+    return ranges
+
+
+def missed_days(pipeline: Pipeline, until: date) -> list[date]:
+    """Closed days up to ``until`` that were never built, or are not what they are to be."""
+    settings = pipeline.settings
+    first = max(settings.start_date, until - timedelta(days=settings.catch_up_days - 1))
+    days = [first + timedelta(days=n) for n in range((until - first).days + 1)]
+    news = {day for arrivals in pipeline.news().values() for day in arrivals}
+    return sorted(set(pipeline.stale_days(days)) | (news & set(days)))
+
+
+@dg.schedule(
+    name="nightly",
+    job=daily_job,
+    cron_schedule=f"0 {load_settings().schedule_hour} * * *",
+    execution_timezone=load_settings().schedule_time_zone,
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Off-peak: yesterday, and every day before it that was missed.",
+)
+def nightly(
+    context: dg.ScheduleEvaluationContext,
+    warehouse: WarehouseResource,
+    vectors: LanceDBResource,
+    models: ModelStoreResource,
+) -> Any:
+    """One run a gap; a run that is still going on is not asked for again."""
+    until = context.scheduled_execution_time.date() - timedelta(days=1)
+    with pipeline_of(warehouse, vectors, models) as pipeline:
+        missed = missed_days(pipeline, until)
+    if not missed:
+        return dg.SkipReason(f"every day up to {until} is up to date")
+    return [
+        dg.RunRequest(run_key=f"{until}:{first}:{last}", tags=range_tags(first, last))
+        for first, last in contiguous(missed)
+    ]
+
+
+@dg.schedule(
+    name="hourly_freshness",
+    job=freshness_job,
+    cron_schedule="15 * * * *",
+    default_status=dg.DefaultScheduleStatus.STOPPED,
+)
+def hourly_freshness() -> dg.RunRequest:
+    """Runs the checks of the newest closed day."""
+    return dg.RunRequest()
+
+
+@dg.schedule(
+    name="weekly_maintenance",
+    job=maintenance,
+    cron_schedule=f"30 {load_settings().schedule_hour} * * 0",
+    execution_timezone=load_settings().schedule_time_zone,
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+)
+def weekly_maintenance() -> dg.RunRequest:
+    """Keeps the stores small and quick."""
+    return dg.RunRequest()
+
+
+@dg.sensor(
+    name="late_data",
+    jobs=[ingest_job, daily_job],
+    minimum_interval_seconds=60,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Notices new and changed files, and asks for the days that they touch and those "
+    "whose features look back on them.",
+)
+def late_data(
+    context: dg.SensorEvaluationContext,
+    warehouse: WarehouseResource,
+    vectors: LanceDBResource,
+    models: ModelStoreResource,
+) -> Any:
+    """Files first become raw rows; which days those touch is known, and asked for, at the next look."""
+    names = (ingest_job.name, daily_job.name)
+    unfinished = context.instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
+    if any(run.job_name in names for run in unfinished):
+        return dg.SkipReason("a run that may change the answer is going on")
+    with pipeline_of(warehouse, vectors, models) as pipeline:
+        news = [(look.key(file), file.arrived) for look in pipeline.looks() for file in look.news()]
+        if news:
+            return _requests(ingest_job.name, [day for _, day in news], sorted(k for k, _ in news))
+        days = [d for d in pipeline.days_with_data() if d <= last_closed_day()]
+        stale = pipeline.stale_days(days)
+        if not stale:
+            return dg.SkipReason("no new file, and every day is up to date")
+        return _requests(daily_job.name, stale, pipeline.wanted_keys(stale))
+
+
+def _requests(job: str, days: Sequence[date], why: Sequence[str]) -> list[dg.RunRequest]:
+    """A run a gapless range, asked for once as long as the reason is the same."""
+    reason = digest(*why)[:16]
+    return [
+        dg.RunRequest(
+            run_key=f"{job}:{first}:{last}:{reason}", job_name=job, tags=range_tags(first, last)
+        )
+        for first, last in contiguous(days)
+    ]
