@@ -4,11 +4,12 @@ Values come from the defaults below, then ``settings.toml`` in the data home,
 then environment variables ``BATCH_ASSETS_<NAME>``; the later one wins.
 """
 
+import difflib
 import os
 import tomllib
 from datetime import date
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import Field, StringConstraints, ValidationError, field_validator
@@ -23,6 +24,11 @@ from batch_assets.errors import BatchAssetsError
 
 ENV_PREFIX = "BATCH_ASSETS_"
 SETTINGS_FILE = "settings.toml"
+PATTERNS = {
+    "currency": "expected an ISO 4217 code such as EUR",
+    "device": "expected auto, cpu, cuda, cuda:1 (or another number) or mps",
+    "memory_limit": "expected a size such as 1GB, 512MB or 1.5GiB",
+}
 HourOfDay = Annotated[int, Field(ge=0, le=23)]
 
 
@@ -32,6 +38,12 @@ def data_home() -> Path:
         return Path(configured).expanduser().absolute()
     clone = Path(__file__).resolve().parent.parent
     return (clone if (clone / "workspace.yaml").exists() else Path.cwd()) / "data"
+
+
+def _usable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1
 
 
 class Settings(BaseSettings):
@@ -51,12 +63,18 @@ class Settings(BaseSettings):
     )
     training_days: int = Field(28, ge=2, description="Days that a first model is trained on.")
     training_seed: int = Field(7, description="Seed of everything random in training.")
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or mps.")
+    device: str = Field(
+        "auto",
+        pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
+        description="auto, cpu, cuda, cuda:1 or mps.",
+    )
     memory_limit: str = Field(
-        "1GB", description="Memory that DuckDB may use before it spills to disk."
+        "1GB",
+        pattern=r"^\d+(\.\d+)? ?([kKMGT]i?B)$",
+        description="Memory that DuckDB may use before it spills to disk.",
     )
     threads: int = Field(
-        default_factory=lambda: max(1, len(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        default_factory=_usable_cores,
         ge=1,
         description="Threads of DuckDB and torch; by default all cores this process may use.",
     )
@@ -107,28 +125,32 @@ def load_settings() -> Settings:
     path = data_home() / SETTINGS_FILE
     try:
         settings = Settings()
-    except tomllib.TOMLDecodeError as error:
-        raise BatchAssetsError(f"{path} is not valid TOML: {error}") from error
     except ValidationError as error:
         raise BatchAssetsError("; ".join(_explain(e, path) for e in error.errors())) from error
+    except OSError as error:
+        raise BatchAssetsError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:  # no TOML, or no UTF-8
+        raise BatchAssetsError(f"{path} is not valid TOML: {error}") from error
     _refuse_unknown_names(path)
     return settings
 
 
-def _explain(error: object, path: Path) -> str:
-    assert isinstance(error, dict)
+def _explain(error: Any, path: Path) -> str:
     name = ".".join(str(part) for part in error["loc"])
     variable = f"{ENV_PREFIX}{name.upper()}"
     where = f"environment variable {variable}" if variable in os.environ else str(path)
-    return f"setting {name!r} in {where}: {error['msg']} (got {error['input']!r})"
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "string_pattern_mismatch":
+        message = PATTERNS[name]
+    return f"setting {name!r} in {where}: {message} (got {error['input']!r})"
 
 
 def _refuse_unknown_names(path: Path) -> None:
     if not path.exists():
         return
-    unknown = set(tomllib.loads(path.read_text(encoding="utf-8"))) - set(Settings.model_fields)
-    if unknown:
-        known = ", ".join(sorted(Settings.model_fields))
-        raise BatchAssetsError(
-            f"{path} has unknown settings {', '.join(sorted(unknown))}; known are: {known}"
-        )
+    known = sorted(Settings.model_fields)
+    for name in tomllib.loads(path.read_text(encoding="utf-8")):
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+            raise BatchAssetsError(f"{path} has an unknown setting {name!r}: {hint}")

@@ -5,9 +5,10 @@ mean. ``docs/feeds.md`` explains every field.
 """
 
 import codecs
+import difflib
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -18,6 +19,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from batch_assets.errors import BatchAssetsError
+from batch_assets.fraud.currencies import CURRENCIES
 
 FEEDS_FILE = "feeds.yaml"
 DAY_PATTERN = r"\d{4}-\d{2}-\d{2}"
@@ -60,12 +62,12 @@ class Feed(BaseModel):
     glob: str = Field(min_length=1)
     format: Literal["csv", "jsonl", "parquet"]
     encoding: str = "utf-8"
-    delimiter: str = Field(",", min_length=1, max_length=1)
+    delimiter: str = ","
     decimal: Literal[".", ","] = "."
     time_zone: str = "UTC"
     time_format: str = "iso"
     ambiguous_time: Literal["earlier", "later", "quarantine"] = "earlier"
-    currency: str | None = Field(None, pattern="^[A-Z]{3}$")
+    currency: str | None = None
     columns: Columns
     label_delay_days: int = Field(7, ge=0)
     corrections: Literal["quarantine", "replace"] = "quarantine"
@@ -82,9 +84,27 @@ class Feed(BaseModel):
     @classmethod
     def _known_encoding(cls, value: str) -> str:
         try:
+            if "a,1\n".encode(value).decode(value) != "a,1\n":
+                raise LookupError
             return codecs.lookup(value).name
-        except LookupError:
-            raise ValueError(f"{value!r} is not an encoding; try utf-8 or latin-1") from None
+        except (LookupError, ValueError):
+            raise ValueError(
+                f"{value!r} is not an encoding of text; try utf-8, latin-1 or utf-16"
+            ) from None
+
+    @field_validator("delimiter")
+    @classmethod
+    def _one_delimiter(cls, value: str) -> str:
+        if len(value) != 1 or value in '"\r\n' or not value.isascii():
+            raise ValueError(f'{value!r} is not one character such as ";" or "\\t" (in quotes)')
+        return value
+
+    @field_validator("currency")
+    @classmethod
+    def _known_currency(cls, value: str | None) -> str | None:
+        if value is not None and value not in CURRENCIES:
+            raise ValueError(f"{value!r} is not an ISO 4217 code such as EUR")
+        return value
 
     @field_validator("time_format")
     @classmethod
@@ -101,14 +121,23 @@ class Feed(BaseModel):
         missing = [name for name in needed if name not in self.columns.mapped()]
         if missing:
             raise ValueError(
-                f"columns: a {self.kind} feed also needs {', '.join(missing)} "
+                f"a {self.kind} feed also needs {', '.join(missing)} "
                 "(canonical name: name in the file)"
             )
         if self.kind == "transactions" and not self.currency and not self.columns.currency:
-            raise ValueError("say currency: EUR (or another) or name the column in columns.currency")
-        if self.glob.count("{day}") > 1:
-            raise ValueError("glob may contain {day} once")
+            raise ValueError(
+                "say currency: EUR (or another) or name the column in columns.currency"
+            )
         return self
+
+    @field_validator("glob")
+    @classmethod
+    def _one_day(cls, value: str) -> str:
+        if value.count("{day}") > 1:
+            raise ValueError(f"{value!r} may contain {{day}} once")
+        if "{" in value.replace("{day}", "") or "}" in value.replace("{day}", ""):
+            raise ValueError(f"{value!r} may contain {{day}}, and no other braces")
+        return value
 
     @property
     def digest(self) -> str:
@@ -118,20 +147,20 @@ class Feed(BaseModel):
 
     def files(self, landing: Path) -> Iterator[tuple[Path, date | None]]:
         """Each file of this feed with the day of arrival in its path (None without ``{day}``)."""
-        pattern = Path(self.glob) if Path(self.glob).is_absolute() else landing / self.glob
-        anchor, parts = Path(pattern.anchor), pattern.parts[1:]
-        found = anchor.glob(str(Path(*parts)).replace("{day}", "????-??-??"))
-        day_of = _day_matcher(str(pattern))
-        for path in sorted(found):
-            if path.is_file():
-                yield path, day_of(str(path))
+        pattern = Path(self.glob)
+        root = Path(pattern.anchor) if pattern.is_absolute() else landing
+        relative = str(pattern.relative_to(pattern.anchor))
+        day_of = _day_matcher(relative)
+        for path in sorted(root.glob(relative.replace("{day}", "????-??-??"))):
+            if path.is_file() and not path.name.startswith("."):
+                yield path, day_of(str(path.relative_to(root)))
 
 
-def _day_matcher(pattern: str) -> Any:
+def _day_matcher(pattern: str) -> Callable[[str], date | None]:
     if "{day}" not in pattern:
         return lambda path: None
     before, after = pattern.split("{day}")
-    regex = re.compile(f"{_glob_regex(before)}({DAY_PATTERN}){_glob_regex(after)}")
+    regex = re.compile(f"{_glob_regex(before)}({DAY_PATTERN}){_glob_regex(after)}", re.DOTALL)
 
     def day_of(path: str) -> date | None:
         match = regex.fullmatch(path)
@@ -171,7 +200,7 @@ def load_feeds(home: Path) -> Feeds:
     """Read and validate ``feeds.yaml``.
 
     Raises:
-        BatchAssetsError: the message names the file, the feed and the field, and what would be right.
+        BatchAssetsError: the message names file, feed and field, and what would be right.
     """
     path = home / FEEDS_FILE
     if not path.exists():
@@ -180,26 +209,58 @@ def load_feeds(home: Path) -> Feeds:
             "or run `batch-assets simulate` for an example"
         )
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BatchAssetsError(f"{path} is not valid YAML: {error}") from error
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        why = " ".join(str(error).split())
+        raise BatchAssetsError(f"{path} cannot be read as YAML: {why}") from error
     if not isinstance(content, dict) or not isinstance(content.get("feeds"), dict):
         raise BatchAssetsError(f"{path}: expected one key 'feeds' that maps a name to each feed")
     if extra := set(content) - {"feeds"}:
-        raise BatchAssetsError(f"{path}: unknown key {sorted(extra)[0]!r} beside 'feeds'")
+        unknown = sorted(map(str, extra))[0]
+        raise BatchAssetsError(f"{path}: unknown key {unknown!r} beside 'feeds'")
     return Feeds({str(n): _feed(path, str(n), entry) for n, entry in content["feeds"].items()})
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which a name that stands twice is an error, and not the end of the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for name in names:
+            if name != "<<" and names.count(name) > 1:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{name!r} stands there twice", node.start_mark
+                )
+        return super().construct_mapping(node, deep)
 
 
 def _feed(path: Path, name: str, entry: Any) -> Feed:
     if not isinstance(entry, dict):
-        raise BatchAssetsError(f"{path}, feed {name!r}: expected fields such as glob and format")
-    try:
-        return Feed(**{**entry, "name": name})
-    except ValidationError as error:
         raise BatchAssetsError(
-            "; ".join(
-                f"{path}, feed {name!r}, field {'.'.join(map(str, e['loc'])) or 'columns'!r}: "
-                f"{e['msg'].removeprefix('Value error, ')}"
-                for e in error.errors()
-            )
-        ) from error
+            f"{path}, feed {name!r}: expected fields such as glob, format and columns"
+        )
+    try:
+        return Feed(**{str(field): value for field, value in entry.items()} | {"name": name})
+    except ValidationError as error:
+        wrong = [f"{path}, feed {name!r}, {_explain(e)}" for e in error.errors()]
+        raise BatchAssetsError("; ".join(wrong)) from error
+
+
+def _explain(error: Any) -> str:
+    place = [str(part) for part in error["loc"]] or ["columns"]
+    known = sorted(Columns.model_fields if len(place) > 1 else Feed.model_fields)
+    if error["type"] == "missing":
+        what = "is missing; docs/feeds.md shows an entry"
+    elif error["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(place[-1], known, 1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+        what = f"is unknown: {hint}"
+    elif error["type"] == "string_type":
+        what = f"must be text: put {error['input']!r} into quotation marks"
+    elif error["type"] == "string_pattern_mismatch":
+        what = f"may hold letters, digits, _ and - only (got {error['input']!r})"
+    elif error["type"] == "value_error":
+        what = error["msg"].removeprefix("Value error, ")
+    else:
+        what = f"{error['msg']} (got {error['input']!r})"
+    return f"field {'.'.join(place)!r}: {what}"

@@ -72,6 +72,7 @@ class LineStream(io.RawIOBase):
         block = self._next_block()
         if self._done:
             if self.problem:
+                self.tail += block
                 return b""
             lines, self.tail = self._completed(block), b""
             return lines
@@ -111,7 +112,7 @@ class LineStream(io.RawIOBase):
     def _checked(self, lines: bytes) -> bytes:
         encoding = "utf-8" if self._wide else self._encoding
         try:
-            text = lines.decode(encoding)
+            text: str | None = lines.decode(encoding)
         except UnicodeDecodeError:
             text = None
         if text is None or self._is_suspect(text):
@@ -177,10 +178,14 @@ def _blocks(source: BinaryIO, zipped: bool) -> Iterator[bytes]:
         while block:
             if archive.eof:  # archives may be written one behind the other, and padded
                 block = block.lstrip(b"\0")
-                archive = zlib.decompressobj(wbits=31) if block else archive
-            elif piece := archive.decompress(block, _BLOCK_BYTES):
+                if not block:
+                    break
+                archive = zlib.decompressobj(wbits=31)
+            if piece := archive.decompress(block, _BLOCK_BYTES):
                 yield piece
             block = archive.unconsumed_tail or archive.unused_data
+    while not archive.eof and (piece := archive.decompress(b"", _BLOCK_BYTES)):
+        yield piece
     if not archive.eof:
         raise EOFError("the archive ends before its end marker")
 

@@ -92,7 +92,9 @@ def _json_values(column: pa.Array) -> pa.Array:
     if pa.types.is_integer(column.type) or pa.types.is_boolean(column.type):
         return text
     if pc.any(pc.match_substring_regex(text, r"[\x00-\x1f]")).as_py():
-        values = [None if v is None else json.dumps(v, ensure_ascii=False) for v in text.to_pylist()]
+        values = [
+            None if v is None else json.dumps(v, ensure_ascii=False) for v in text.to_pylist()
+        ]
         return pa.array(values, pa.string())
     text = pc.replace_substring_regex(text, r'(["\\])', r"\\\1")
     return pc.binary_join_element_wise('"', text, '"', "")
