@@ -1,11 +1,13 @@
 """The fraud workload over one data home, without Dagster: ingest, build, train, score."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from batch_assets import progress
 from batch_assets.errors import BatchAssetsError
 from batch_assets.fraud import tables
 from batch_assets.fraud.build import Builder, Built, produce_sql
@@ -99,7 +101,13 @@ class Pipeline:
             lambda day: self.progress(step.name, day),
             **({"rows_a_chunk": 1} if scoring else {}),
         )
-        return builder.run(days, built)
+        built = Built() if built is None else built
+        started = time.perf_counter()
+        builder.run(days, built)
+        if scoring and built.made:
+            rows = self.warehouse.snapshot(tables.FRAUD_PREDICTIONS).rows(built.made)
+            progress.measured("scored", rows, time.perf_counter() - started)
+        return built
 
     def scorer(self) -> "Scorer":
         """The live model on its device, loaded once."""
@@ -118,6 +126,11 @@ class Pipeline:
             self._scorers.clear()
             self._scorers[version] = Scorer(network, model.features, device=self.device)
         return self._scorers[version]
+
+    def live_card(self) -> dict[str, Any] | None:
+        """Card of the live model."""
+        version = self.models.live(MODEL)
+        return self.models.card(version, MODEL) if version else None
 
     def looks(self) -> list[Landing]:
         """What is new in the landing zone, a look for each kind of feed."""

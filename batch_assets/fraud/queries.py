@@ -91,7 +91,7 @@ def _files_status(pipeline: Pipeline) -> dict[str, Any]:
             for row in sorted(seen, key=lambda r: str(r["file"]))
             if row["note"]
         ],
-        "read_to_its_end": {"no": _damaged(pipeline)},
+        "damaged": _damaged(pipeline),
     }
 
 

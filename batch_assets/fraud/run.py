@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from filelock import FileLock
 
@@ -69,7 +69,15 @@ def checked_range(settings: Settings, first: date, last: date) -> tuple[date, da
     return first, last
 
 
-def run_days(instance: "DagsterInstance", pipeline: Pipeline, first: date, last: date) -> RunSummary:
+class Watcher(Protocol):
+    """Is told how many days the next run has."""
+
+    def expect(self, days: int) -> None: ...
+
+
+def run_days(
+    instance: "DagsterInstance", pipeline: Pipeline, first: date, last: date, watcher: Watcher
+) -> RunSummary:
     """All assets of a range of days; afterwards no day that was ever built is outdated.
 
     Without a live model, one is trained first. Rows that arrive in the range but happened before
@@ -77,7 +85,8 @@ def run_days(instance: "DagsterInstance", pipeline: Pipeline, first: date, last:
     """
     first, last = checked_range(pipeline.settings, first, last)
     summary = RunSummary(first, last)
-    summary.trained = ensure_model(instance, pipeline, summary)
+    summary.trained = ensure_model(instance, pipeline, summary, watcher)
+    watcher.expect((last - first).days + 1)
     summary.run_ids.append(run_job("daily", instance, (first, last)))
     for _ in range(REPAIR_ROUNDS):
         outdated = outdated_days(pipeline, first, last)
@@ -85,6 +94,7 @@ def run_days(instance: "DagsterInstance", pipeline: Pipeline, first: date, last:
             break
         summary.repaired += outdated
         for days in contiguous(outdated):
+            watcher.expect((days[1] - days[0]).days + 1)
             summary.run_ids.append(run_job("daily", instance, days))
     return summary
 
@@ -98,7 +108,7 @@ def outdated_days(pipeline: Pipeline, first: date, last: date) -> list[date]:
 
 
 def ensure_model(
-    instance: "DagsterInstance", pipeline: Pipeline, summary: RunSummary
+    instance: "DagsterInstance", pipeline: Pipeline, summary: RunSummary, watcher: Watcher
 ) -> str | None:
     """Train a first model where none is live; of several processes one does it, the others wait."""
     if pipeline.models.live(MODEL):
@@ -110,6 +120,7 @@ def ensure_model(
             return None
         landing = look(pipeline.warehouse, pipeline.feeds, pipeline.settings, "transactions")
         train_on, build = bootstrap_days(pipeline, [file.arrived for file in landing.files])
+        watcher.expect(len(build))
         summary.run_ids.append(run_job("features", instance, (build[0], build[-1])))
         config = {"from_day": str(train_on[0]), "to_day": str(train_on[-1])}
         summary.run_ids.append(run_job("training", instance, config={MODEL: config}))

@@ -1,0 +1,120 @@
+"""How the command line shows things: tables, JSON, progress bars."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from batch_assets import progress
+
+
+def print_json(value: Any) -> None:
+    """JSON on stdout; days and times in ISO 8601, decimals as numbers."""
+    print(json.dumps(value, default=_plain, ensure_ascii=False, allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, bytes):
+        return value.hex()
+    return str(value)
+
+
+def print_table(out: Console, rows: pa.Table, as_json: bool) -> None:
+    """Rows as a table for people, or as a JSON list of objects."""
+    if as_json:
+        return print_json([{k: _finite(v) for k, v in row.items()} for row in rows.to_pylist()])
+    table = Table(*map(escape, rows.column_names), box=None, header_style="bold")
+    for row in rows.to_pylist():
+        table.add_row(*(escape(_cell(value)) for value in row.values()))
+    out.print(table)
+    if not rows.num_rows:
+        out.print("no rows")
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and value - value != 0 else value
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def status_tables(out: Console, found: dict[str, Any]) -> None:
+    """The status of all assets, then of files."""
+    table = Table("asset", "days", "missing", "first", "newest", "rows", box=None, header_style="bold")
+    for asset in found["assets"]:
+        table.add_row(
+            asset["asset"],
+            f"{asset['days_present']:,}",
+            f"{asset['days_missing']:,}",
+            asset["first_day"] or "",
+            asset["newest_day"] or "",
+            f"{asset['rows']:,}",
+        )
+    out.print(table)
+    files = found["files"]
+    out.print(f"\nfiles seen {files['seen']:,}, new or changed {files['new']:,}, copies {files['copies']:,}")
+    for odd in files["noted"]:
+        out.print(f"  {odd['file']}: {odd['note']}", highlight=False, markup=False)
+    for odd in files["damaged"]:
+        out.print(f"  {odd['file']}: {odd['reason']}", highlight=False, markup=False)
+    out.print(f"live model {found['model_version'] or 'none'}")
+    if found["outdated_days"]:
+        days = found["outdated_days"]
+        out.print(f"outdated: {len(days)} days, {days[0]} to {days[-1]}; `batch-assets run` rebuilds them")
+
+
+class Bars:
+    """A progress bar for each thing that reports days, as soon as it reports one."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._tasks: dict[str, TaskID] = {}
+        self._totals: dict[str, int] = {}
+        self.days = 0
+
+    def expect(self, days: int) -> None:
+        """How many days each bar that appears from now on has."""
+        self.days = days
+        self._tasks.clear()
+
+    def advance_to(self, what: str, done: int, of: int) -> None:
+        """Set a bar."""
+        if what not in self._tasks:
+            self._tasks[what] = self._progress.add_task(what, total=of)
+        self._progress.update(self._tasks[what], completed=done, total=of)
+
+    def advance(self, what: str, day: date) -> None:
+        """One more day of something."""
+        if what not in self._tasks:
+            self._tasks[what] = self._progress.add_task(what, total=self.days or None)
+        self._progress.advance(self._tasks[what])
+
+
+@contextmanager
+def progress_bars(console: Console) -> Iterator[Bars]:
+    """Progress bars on a terminal; nothing where nobody looks."""
+    columns = (
+        TextColumn("{task.description:24}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as shown:
+        bars = Bars(shown)
+        with progress.watched_by(bars.advance):
+            yield bars
