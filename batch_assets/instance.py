@@ -42,11 +42,16 @@ def dagster_instance() -> "Iterator[DagsterInstance]":
     """The instance of this data home."""
     prepare_dagster_home()
     from dagster import DagsterInstance
+    from dagster._core.errors import DagsterError
 
     logging.getLogger("dagster").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with DagsterInstance.get() as instance:
+        try:
+            instance = DagsterInstance.get()
+        except DagsterError as error:
+            raise BatchAssetsError(f"{data_home() / 'dagster' / INSTANCE_FILE}: {error}") from error
+        with instance:
             yield instance
 
 
@@ -90,7 +95,4 @@ def _why(result: Any) -> str:
             while error.cause:
                 error = error.cause
             return f"{event.step_key} failed: {error.message.strip()}"
-    failed = [e.asset_check_evaluation for e in result.get_asset_check_evaluations_events()] if hasattr(
-        result, "get_asset_check_evaluations_events"
-    ) else []
-    return "; ".join(str(f) for f in failed) or "the run failed"
+    return "the run failed"

@@ -13,12 +13,21 @@ from batch_assets.fraud.keys import State, days_between
 from batch_assets.fraud.pipeline import Pipeline, last_closed_day
 from batch_assets.fraud.scoring import EMBEDDINGS
 from batch_assets.fraud.sql import sql_text
-from batch_assets.partitions import DAILY, days_of
+from batch_assets.partitions import days_of
 from batch_assets.storage.resources import ModelStoreResource, WarehouseResource
 from batch_assets.storage.tables import Table
 from batch_assets.storage.vectors.resource import LanceDBResource
 
 EXAMPLES = 10
+NEWEST_DAYS = 30
+
+
+def _days(context: dg.AssetCheckExecutionContext, pipeline: Pipeline) -> list[date]:
+    """The run's partitions; of a check that is run by itself, the newest days that were built."""
+    if context.has_partition_key_range or context.has_partition_key:
+        return days_of(context.partition_keys)
+    built = sorted(pipeline.warehouse.snapshot(tables.CLEAN_TRANSACTIONS).by_day)
+    return built[-NEWEST_DAYS:] or [last_closed_day()]
 
 
 def _wrong_rows(
@@ -43,14 +52,13 @@ def _result(wrong: list[dict[str, Any]], what: str, days: Sequence[date]) -> dg.
     return dg.AssetCheckResult(passed=not wrong, description=what, metadata=metadata)
 
 
-@dg.asset_check(asset="clean_transactions", blocking=True, partitions_def=DAILY)
+@dg.asset_check(asset="clean_transactions", blocking=True)
 def every_record_is_accounted_for(
     context: dg.AssetCheckExecutionContext, warehouse: WarehouseResource
 ) -> dg.AssetCheckResult:
     """Of each file: records in = clean + quarantined + duplicate."""
-    days = days_of(context.partition_keys)
     with pipeline_of(warehouse) as pipeline:
-        state = pipeline.state()
+        days, state = _days(context, pipeline), pipeline.state()
         with state.warehouse.connect() as connection:
             files = [f for d in days for f in state.raw_transactions.get(d, [])]
             state.snapshot(tables.RAW_TRANSACTIONS).register(connection, files)
@@ -65,26 +73,26 @@ def every_record_is_accounted_for(
     return _result(rows, "files whose records are not all accounted for", days)
 
 
-@dg.asset_check(asset="clean_transactions", blocking=True, partitions_def=DAILY)
+@dg.asset_check(asset="clean_transactions", blocking=True)
 def transaction_keys_are_unique(
     context: dg.AssetCheckExecutionContext, warehouse: WarehouseResource
 ) -> dg.AssetCheckResult:
     """No key of these days stands twice, on whatever day."""
-    days = days_of(context.partition_keys)
     with pipeline_of(warehouse) as pipeline:
+        days = _days(context, pipeline)
         clean = tables.CLEAN_TRANSACTIONS
         views = {"fresh": (clean, days), "every": (clean, None)}
         wrong = _wrong_rows(pipeline.state(), "check_unique_keys", views)
     return _result(wrong, "keys that stand more than once", days)
 
 
-@dg.asset_check(asset="transaction_features", blocking=True, partitions_def=DAILY)
+@dg.asset_check(asset="transaction_features", blocking=True)
 def features_do_not_look_ahead(
     context: dg.AssetCheckExecutionContext, warehouse: WarehouseResource
 ) -> dg.AssetCheckResult:
     """A sample of each day, computed again row by row from what was known at that moment alone."""
-    days = days_of(context.partition_keys)
     with pipeline_of(warehouse) as pipeline:
+        days = _days(context, pipeline)
         back = days_between(date.fromordinal(days[0].toordinal() - LOOK_BACK_DAYS), days[-1])
         views = {
             "transaction_features": (tables.TRANSACTION_FEATURES, days),
@@ -98,7 +106,6 @@ def features_do_not_look_ahead(
 @dg.asset_check(
     asset="fraud_predictions",
     blocking=True,
-    partitions_def=DAILY,
     additional_deps=["clean_transactions", "transaction_features", "transaction_embeddings"],
 )
 def every_transaction_is_scored(
@@ -107,8 +114,8 @@ def every_transaction_is_scored(
     vectors: LanceDBResource,
 ) -> dg.AssetCheckResult:
     """Every clean transaction has features, a score and a vector, all of the same scoring."""
-    days = days_of(context.partition_keys)
     with pipeline_of(warehouse, vectors) as pipeline:
+        days = _days(context, pipeline)
         state = pipeline.state()
         views = {
             table.name: (table, days)
@@ -134,7 +141,7 @@ def _vector_gaps(pipeline: Pipeline, state: State, days: Sequence[date]) -> list
     return gaps
 
 
-@dg.asset_check(asset="transaction_embeddings", blocking=True, partitions_def=DAILY)
+@dg.asset_check(asset="transaction_embeddings", blocking=True)
 def vector_keys_are_unique(
     context: dg.AssetCheckExecutionContext,
     warehouse: WarehouseResource,

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import date
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,7 +83,7 @@ class Landing:
             and (known["rows"] == 0 or self.key(file) in self._raw_keys.get(file.arrived, ()))
         )
 
-    @property
+    @cached_property
     def _raw_keys(self) -> dict[date, set[str]]:
         return {day: {f.key for f in files} for day, files in self.raw.by_day.items()}
 

@@ -29,7 +29,7 @@ UNFINISHED = [
 ]
 
 _partitioned = (
-    dg.AssetSelection.all(include_sources=False) - dg.AssetSelection.assets(MODEL)
+    dg.AssetSelection.all() - dg.AssetSelection.assets(MODEL)
 ) | dg.AssetSelection.checks(*BLOCKING_CHECKS)
 _late_checks = dg.AssetSelection.checks(*NEWEST_DAY_CHECKS)
 

@@ -109,6 +109,13 @@ class Pipeline:
             progress.measured("scored", rows, time.perf_counter() - started)
         return built
 
+    def update(self, days: Sequence[date]) -> None:
+        """Bring everything that can be built of some days up to date, from files to the report."""
+        for kind in KINDS:
+            self.ingest(kind, days)
+        for step in _steps(self.state()):
+            self.build(step, days)
+
     def scorer(self) -> "Scorer":
         """The live model on its device, loaded once."""
         from batch_assets.inference.network import TabularNetwork
