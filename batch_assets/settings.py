@@ -10,7 +10,7 @@ import tomllib
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 from pydantic import Field, StringConstraints, ValidationError, field_validator
 from pydantic_settings import (
@@ -90,9 +90,10 @@ class Settings(BaseSettings):
     @field_validator("schedule_time_zone")
     @classmethod
     def _known_zone(cls, value: str) -> str:
-        if value not in available_timezones():
-            raise ValueError(f"{value!r} is not an IANA time zone such as Europe/Berlin")
-        ZoneInfo(value)
+        try:
+            ZoneInfo(value)
+        except (ValueError, OSError, KeyError):
+            raise ValueError(f"{value!r} is not an IANA time zone such as Europe/Berlin") from None
         return value
 
     @classmethod
@@ -125,13 +126,13 @@ def load_settings() -> Settings:
     path = data_home() / SETTINGS_FILE
     try:
         settings = Settings()
+        _refuse_unknown_names(path)
     except ValidationError as error:
         raise BatchAssetsError("; ".join(_explain(e, path) for e in error.errors())) from error
     except OSError as error:
         raise BatchAssetsError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:  # no TOML, or no UTF-8
         raise BatchAssetsError(f"{path} is not valid TOML: {error}") from error
-    _refuse_unknown_names(path)
     return settings
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
-from zoneinfo import available_timezones
+from zoneinfo import ZoneInfo
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -76,8 +76,10 @@ class Feed(BaseModel):
     @field_validator("time_zone")
     @classmethod
     def _known_zone(cls, value: str) -> str:
-        if value not in available_timezones():
-            raise ValueError(f"{value!r} is not an IANA time zone such as Europe/Berlin")
+        try:
+            ZoneInfo(value)
+        except (ValueError, OSError, KeyError):
+            raise ValueError(f"{value!r} is not an IANA time zone such as Europe/Berlin") from None
         return value
 
     @field_validator("encoding")
@@ -174,9 +176,10 @@ def _day_matcher(pattern: str) -> Callable[[str], date | None]:
 
 def _glob_regex(text: str) -> str:
     pieces = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    parts = re.split(r"(\*\*/|\*\*|\*|\?|\[[^\]]*\])", text)
+    parts = re.split(r"(\*\*/|\*\*|\*|\?|\[!?[^\]]+\])", text)
     return "".join(
-        pieces.get(p, p if p.startswith("[") and p.endswith("]") else re.escape(p)) for p in parts
+        pieces.get(p, p.replace("[!", "[^", 1) if i % 2 else re.escape(p))
+        for i, p in enumerate(parts)
     )
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from batch_assets.fraud.feeds import Feed, Feeds, Kind
 
+UNREADABLE = "unread"
+
 
 @dataclass(frozen=True)
 class LandedFile:
@@ -79,14 +81,19 @@ def _look_at(
     file = LandedFile(feed, path, name, day or today, stat.st_size, stat.st_mtime_ns)
     if not day:
         file = replace(file, arrived=known["day"] if known else kept.get(file.file_id, today))
-    if known and (known["bytes"], known["modified_ns"]) == (file.bytes, file.modified_ns):
+    same = known and (known["bytes"], known["modified_ns"]) == (file.bytes, file.modified_ns)
+    if known and same and not known["content_hash"].startswith(UNREADABLE):
         return replace(file, content_hash=known["content_hash"])
-    return replace(file, content_hash=_content_hash(path))
+    return replace(file, content_hash=_content_hash(file))
 
 
-def _content_hash(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def _content_hash(file: LandedFile) -> str:
+    """Of a file that cannot be opened, one that no other has; its reader says what is wrong."""
+    try:
+        with file.path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError:
+        return f"{UNREADABLE}-{file.file_id}"
 
 
 def _mark_copies(

@@ -73,7 +73,7 @@ def _csv_header(feed: Feed, line: bytes) -> tuple[list[str], str | None]:
     if wrapped := unwrap(_text(line), feed.delimiter):
         return [], f"the header cannot be read: {wrapped[0]}"
     row = pa.csv.read_csv(
-        io.BytesIO(line),
+        io.BytesIO(line.rstrip(b"\r\n") + b"\n"),
         read_options=pa.csv.ReadOptions(autogenerate_column_names=True),
         parse_options=pa.csv.ParseOptions(delimiter=feed.delimiter),
         convert_options=pa.csv.ConvertOptions(strings_can_be_null=False),

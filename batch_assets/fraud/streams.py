@@ -121,7 +121,7 @@ class LineStream(io.RawIOBase):
 
     def _is_suspect(self, text: str) -> bool:
         """Whether some line of it may have to be wrapped."""
-        if self._wide and "\ufffd" in text:
+        if _MARK in text or (self._wide and "\ufffd" in text):
             return True
         if not self._closed_quotes:
             return False
@@ -136,6 +136,8 @@ class LineStream(io.RawIOBase):
             return self._wrap(f"bytes are not {self._encoding}", text).encode()
         if self._wide and "\ufffd" in text:
             return self._wrap(f"bytes are not {self._encoding}", text).encode()
+        if text.startswith(_MARK):
+            return self._wrap("line begins with the control character U+001A", text).encode()
         if self._closed_quotes and not text.strip("\r\n"):
             return f"{_BLANK}\n".encode()
         if self._closed_quotes and not self._closed_quotes.fullmatch(text):
@@ -194,7 +196,7 @@ def unwrap(text: str, delimiter: str = ",") -> tuple[str, str] | None:
     """``(problem, line)`` of a wrapped line, None for any other; a blank line has no problem."""
     if text.startswith(_BLANK) and not text[len(_BLANK) :].strip():
         return "", ""
-    if not text.startswith(_MARK) or text.count(_MARK) < 2:
+    if not text.startswith(_MARK):
         return None
     _, problem, line = text.split(_MARK, 2)
     for mark, stand_in in _STAND_INS.items():
