@@ -1,13 +1,16 @@
 """feeds.yaml: what it may say, how errors read, and which files a feed has."""
 
+import re
 from datetime import date
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
 from batch_assets.errors import BatchAssetsError
-from batch_assets.fraud.feeds import Feed, load_feeds
+from batch_assets.fraud.feeds import Columns, Feed, load_feeds
+from batch_assets.fraud.readers import read_records
 
 CARDS = {
     "glob": "cards/{day}/*.csv",
@@ -205,3 +208,40 @@ def test_hidden_files_and_folders_are_no_files_of_a_feed(tmp_path: Path) -> None
     touch(tmp_path, "2026-01-01/.x.csv.part", "2026-01-01/x.csv")
     (tmp_path / "2026-01-01/folder").mkdir()
     assert [name for name, _ in files("{day}/*", tmp_path)] == ["2026-01-01/x.csv"]
+
+
+def documented() -> str:
+    return (Path(__file__).parents[2] / "docs" / "feeds.md").read_text(encoding="utf-8")
+
+
+def test_every_entry_in_the_documentation_is_right(home: Path) -> None:
+    blocks = re.findall(r"^```yaml\n(.*?)^```", documented(), re.DOTALL | re.MULTILINE)
+    assert len(blocks) == 4
+    for block in blocks:
+        write(home, block)
+        assert load_feeds(home).by_name
+
+
+@pytest.mark.parametrize("name", [*Feed.model_fields, *Columns.model_fields])
+def test_every_field_is_documented(name: str) -> None:
+    if name != "name":
+        assert f"\n| `{name}` |" in documented()
+
+
+def test_the_defaults_in_the_documentation_are_those_of_the_code() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| ([^|]*) \|[^|]*\|$", documented(), re.MULTILINE)
+    for name, default in rows:
+        stated = default.strip().strip("`")
+        field = Feed.model_fields[name]
+        assert stated == ("required" if field.is_required() else str(field.default or ""))
+
+
+def test_the_handbook_is_read_with_the_documented_entry(home: Path, handbook: Path) -> None:
+    entry = documented().rpartition("```yaml\n")[2].partition("```")[0]
+    write(home, entry.replace("/path/to/handbook", str(handbook)))
+    (described,) = load_feeds(home).by_name.values()
+    path, day = next(described.files(home / "landing"))
+    assert day == date.fromisoformat(path.stem)
+    batches = list(read_records(described, path))
+    assert sum(batch.num_rows for batch in batches) == pq.read_metadata(path).num_rows
+    assert all(batch["problem"].null_count == batch.num_rows for batch in batches)
