@@ -38,7 +38,7 @@ def _wrong_rows(
         for name, (table, days) in views.items():
             snapshot = state.snapshot(table)
             snapshot.register(connection, None if days is None else snapshot.on(days), name)
-        return connection.execute(sql_text(sql_name)).to_arrow_table().to_pylist()
+        return connection.sql(sql_text(sql_name)).to_arrow_table().to_pylist()
 
 
 def _result(wrong: list[dict[str, Any]], what: str, days: Sequence[date]) -> dg.AssetCheckResult:
@@ -69,7 +69,7 @@ def every_record_is_accounted_for(
             ):
                 snapshot = state.snapshot(table)
                 snapshot.register(connection, snapshot.on(days))
-            rows = connection.execute(sql_text("check_accounting")).to_arrow_table().to_pylist()
+            rows = connection.sql(sql_text("check_accounting")).to_arrow_table().to_pylist()
     return _result(rows, "files whose records are not all accounted for", days)
 
 

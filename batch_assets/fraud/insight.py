@@ -29,7 +29,7 @@ def _by_day(
             for table in wanted:
                 snapshot = state.snapshot(table)
                 snapshot.register(connection, snapshot.on(days))
-            for row in connection.execute(sql_text(sql_name)).to_arrow_table().to_pylist():
+            for row in connection.sql(sql_text(sql_name)).to_arrow_table().to_pylist():
                 rows[row["day"]].append(row)
     return rows
 

@@ -11,7 +11,6 @@ from batch_assets.fraud.checks import BLOCKING_CHECKS, NEWEST_DAY_CHECKS
 from batch_assets.fraud.landing import digest
 from batch_assets.fraud.maintenance import tidy
 from batch_assets.fraud.pipeline import MODEL, Pipeline, last_closed_day
-from batch_assets.partitions import DAILY
 from batch_assets.settings import load_settings
 from batch_assets.storage.resources import ModelStoreResource, WarehouseResource
 from batch_assets.storage.vectors.resource import LanceDBResource
@@ -36,13 +35,11 @@ _late_checks = dg.AssetSelection.checks(*NEWEST_DAY_CHECKS)
 daily_job = dg.define_asset_job(
     "daily",
     _partitioned - _late_checks,
-    partitions_def=DAILY,
     description="All assets of some days, from files to predictions and the report.",
 )
 ingest_job = dg.define_asset_job(
     "ingest",
     dg.AssetSelection.assets(*RAW_ASSETS),
-    partitions_def=DAILY,
     description="The raw tables of some days of arrival.",
 )
 features_job = dg.define_asset_job(
@@ -51,7 +48,6 @@ features_job = dg.define_asset_job(
     - _late_checks
     - dg.AssetSelection.assets(*SCORED_ASSETS)
     - dg.AssetSelection.checks_for_assets(*SCORED_ASSETS),
-    partitions_def=DAILY,
     description="From files to features: what a first model is trained on.",
 )
 training_job = dg.define_asset_job(

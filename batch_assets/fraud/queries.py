@@ -117,7 +117,7 @@ def alerts(pipeline: Pipeline, day: date, top: int) -> pa.Table:
         )
     with pipeline.warehouse.connect() as connection:
         snapshot.register(connection, snapshot.on([day]))
-        return connection.execute(sql_text("alerts"), {"top": top}).to_arrow_table()
+        return connection.sql(sql_text("alerts"), params={"top": top}).to_arrow_table()
 
 
 def similar(
@@ -199,7 +199,7 @@ def query(pipeline: Pipeline, sql: str) -> pa.Table:
             connection.execute("SET allowed_directories = $1", [[root, str(pipeline.warehouse.scratch)]])
             connection.execute("SET enable_external_access = false")
             connection.execute("SET lock_configuration = true")
-            return connection.execute(statements[0]).to_arrow_table()
+            return connection.sql(statements[0]).to_arrow_table()
         except duckdb.Error as error:
             raise BatchAssetsError(str(error)) from error
 

@@ -42,7 +42,7 @@ def _check(warehouse: Warehouse, days: Collection[date]) -> None:
         if len(by_happened_on(raw)) > 1:
             raw.register(connection, raw.on(stale), "fresh_records")
             raw.register(connection, None, "all_records")
-            table = connection.execute(sql_text("repeated_keys")).to_arrow_table()
+            table = connection.sql(sql_text("repeated_keys")).to_arrow_table()
             found = {day: _on(table, day) for day in stale}
         staged = []
         for day in stale:

@@ -9,18 +9,14 @@ from batch_assets.fraud.pipeline import MODEL, Pipeline
 from batch_assets.fraud.training_data import MOST_TRAINING_ROWS, labelled_rows
 
 
-def train_and_save(
+def train_on(
     pipeline: Pipeline, days: Sequence[date], seed: int
-) -> tuple[str, dict[str, Any]]:
-    """Train on ``days`` and save the model; the live model stays as it is.
-
-    Returns:
-        Version and card.
-    """
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Train on ``days``; returns tensors and card, and stores nothing."""
     from batch_assets.fraud.training import train
 
     rows = labelled_rows(pipeline.state(), days, MOST_TRAINING_ROWS)
-    tensors, card = train(
+    return train(
         rows.table,
         rows.table["is_fraud"].to_numpy(),
         rows.table["day"].to_numpy(),
@@ -28,6 +24,13 @@ def train_and_save(
         name=MODEL,
         seed=seed,
         genuine_kept=rows.genuine_kept,
-        progress=lambda p: pipeline.progress(MODEL, days[-1]),
+        progress=lambda epoch: pipeline.progress(MODEL, days[-1]),
     )
+
+
+def train_and_save(
+    pipeline: Pipeline, days: Sequence[date], seed: int
+) -> tuple[str, dict[str, Any]]:
+    """Train on ``days`` and save the model, not yet live; returns version and card."""
+    tensors, card = train_on(pipeline, days, seed)
     return pipeline.models.save(tensors, card), card

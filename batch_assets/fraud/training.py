@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +22,7 @@ from batch_assets.inference.fitting import Epoch, Examples, FitOptions, fit, pre
 from batch_assets.inference.network import TabularNetwork
 
 KIND = "tabular_network"
-Column = pa.Array | pa.ChunkedArray | np.ndarray
+Column: TypeAlias = "pa.Array | pa.ChunkedArray | np.ndarray"
 
 
 class NotEnoughFraudsError(BatchAssetsError):
@@ -103,7 +103,7 @@ def train(
     network, metrics = _fit_twice(rows, held_out, options, seed, progress)
     with torch.no_grad():
         # Odds among the rows kept are higher than among all by what was left out.
-        network.output.bias += float(np.log(genuine_kept))
+        network.output.bias.add_(float(np.log(genuine_kept)))
     card: dict[str, Any] = {
         "name": name,
         "kind": KIND,

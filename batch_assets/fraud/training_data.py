@@ -51,8 +51,18 @@ def labelled_rows(
     with state.warehouse.connect() as connection:
         features.register(connection, features.on(days))
         labels.register(connection, labels.on(days))
-        table = connection.execute(sql_text("labelled_rows"), {"share": share}).to_arrow_table()
+        table = connection.sql(sql_text("labelled_rows"), params={"share": share}).to_arrow_table()
     return LabelledRows(table, share)
+
+
+def frauds_between(state: State, first: date, last: date) -> pa.Table:
+    """``day`` and ``customer_id`` of each fraudulent transaction of these days."""
+    clean, labels = state.snapshot(tables.CLEAN_TRANSACTIONS), state.snapshot(tables.FRAUD_LABELS)
+    days = days_between(first, last)
+    with state.warehouse.connect() as connection:
+        clean.register(connection, clean.on(days))
+        labels.register(connection, labels.on(days))
+        return connection.sql(sql_text("known_frauds")).to_arrow_table()
 
 
 def bootstrap_days(pipeline: Pipeline, arrivals: Sequence[date]) -> tuple[list[date], list[date]]:

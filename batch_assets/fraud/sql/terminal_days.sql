@@ -1,11 +1,11 @@
 -- terminal_days: how many transactions each terminal had on each UTC day.
 -- Grain: one row a terminal and day with at least one transaction. Key: (terminal_id, day).
 -- Days needed: clean_transactions [first_day, last_day].
-select
+SELECT
     terminal_id,
-    count(*) as tx_count,
+    count(*) AS tx_count,
     day
-from clean_transactions
-where day between $first_day and $last_day
-group by terminal_id, day
-order by day, terminal_id
+FROM clean_transactions
+WHERE day BETWEEN $first_day AND $last_day
+GROUP BY terminal_id, day
+ORDER BY day, terminal_id

@@ -2,18 +2,18 @@
 -- Grain: one row a fraudulent transaction. Key: transaction_id.
 -- Days needed: clean_transactions and fraud_labels [first_day, last_day].
 -- A label without a clean transaction of the same id and day is left out: it never counts.
-select
+SELECT
     clean.terminal_id,
     clean.transaction_id,
     clean.happened_at,
     label.known_on,
     clean.day
-from clean_transactions as clean
-inner join fraud_labels as label
-    on clean.transaction_id = label.transaction_id
-    and clean.day = label.day
-where
-    clean.day between $first_day and $last_day
-    and label.day between $first_day and $last_day
-    and label.is_fraud
-order by clean.day, clean.happened_at, clean.transaction_id
+FROM clean_transactions AS clean
+INNER JOIN fraud_labels AS label
+    ON clean.transaction_id = label.transaction_id
+    AND clean.day = label.day
+WHERE
+    clean.day BETWEEN $first_day AND $last_day
+    AND label.day BETWEEN $first_day AND $last_day
+    AND label.is_fraud
+ORDER BY clean.day, clean.happened_at, clean.transaction_id

@@ -13,68 +13,66 @@
 -- days between them are wholly inside or wholly outside each window of every scored row, so their
 -- totals go in as one event, on any one of those days: what a day costs does not grow with the
 -- window. In a long range every day is an edge day of some scored day, and each row goes in once.
-with scored as (
-    select
+WITH scored AS (
+    SELECT
         transaction_id,
         customer_id,
         terminal_id,
         happened_at,
         amount,
-        (isodow(local_time) >= 6)::tinyint as during_weekend,
-        (hour(local_time) <= 6)::tinyint as during_night,
+        (isodow(local_time) >= 6)::TINYINT AS during_weekend,
+        (hour(local_time) <= 6)::TINYINT AS during_night,
         day
-    from clean_transactions
-    where day between $first_day and $last_day
+    FROM clean_transactions
+    WHERE day BETWEEN $first_day AND $last_day
 ),
 
 -- Grain: a scored row, a row of an edge day, or the total of the days between two edges.
--- Sums are in hundredths, as integers, so that they are exact in whatever order they are made.
-customer_events as (
-    select
+-- ``spent`` is number and amount in one integer, number * 2^90 + hundredths: a window then needs one
+-- exact sum, not two, which saves an eighth of the whole. Taken apart in customer_totals.
+customer_events AS (
+    SELECT
         customer_id,
         happened_at,
-        1 as tx_count,
-        (amount * 100)::bigint as hundredths,
+        (1::HUGEINT << 90) + (amount * 100)::BIGINT AS spent,
         transaction_id,
         terminal_id,
         amount,
         during_weekend,
         during_night,
         day
-    from scored
-    union all by name
-    select
+    FROM scored
+    UNION ALL BY NAME
+    SELECT
         customer_id,
         happened_at,
-        1 as tx_count,
-        (amount * 100)::bigint as hundredths
-    from clean_transactions
-    where
+        (1::HUGEINT << 90) + (amount * 100)::BIGINT AS spent
+    FROM clean_transactions
+    WHERE
         day < $first_day
-        and (
-            day between $first_day - 30 and $last_day - 30
-            or day between $first_day - 7 and $last_day - 7
-            or day between $first_day - 1 and $last_day - 1
+        AND (
+            day BETWEEN $first_day - 30 AND $last_day - 30
+            OR day BETWEEN $first_day - 7 AND $last_day - 7
+            OR day BETWEEN $first_day - 1 AND $last_day - 1
         )
-        and customer_id in (select customer_id from scored)
-    union all by name
-    select
+        AND customer_id IN (SELECT customer_id FROM scored)
+    UNION ALL BY NAME
+    SELECT
         customer_id,
-        max(day) as happened_at,
-        sum(tx_count)::integer as tx_count,
-        (sum(amount_sum) * 100)::hugeint as hundredths
-    from customer_days
-    where
+        max(day) AS happened_at,
+        (sum(tx_count)::HUGEINT << 90) + (sum(amount_sum) * 100)::HUGEINT AS spent
+    FROM customer_days
+    WHERE
         (
-            day between $last_day - 29 and $first_day - 8
-            or day between $last_day - 6 and $first_day - 2
+            day BETWEEN $last_day - 29 AND $first_day - 8
+            OR day BETWEEN $last_day - 6 AND $first_day - 2
         )
-        and customer_id in (select customer_id from scored)
-    group by customer_id, day > $last_day - 7
+        AND customer_id IN (SELECT customer_id FROM scored)
+    GROUP BY customer_id, day > $last_day - 7
 ),
 
-customer_sums as (
-    select
+customer_sums AS (
+    SELECT
         transaction_id,
         customer_id,
         terminal_id,
@@ -83,171 +81,181 @@ customer_sums as (
         during_weekend,
         during_night,
         day,
-        sum(tx_count) over window_1d as count_1d,
-        sum(tx_count) over window_7d as count_7d,
-        sum(tx_count) over window_30d as count_30d,
-        sum(hundredths) over window_1d as hundredths_1d,
-        sum(hundredths) over window_7d as hundredths_7d,
-        sum(hundredths) over window_30d as hundredths_30d
-    from customer_events
-    window
-        window_1d as (
-            partition by customer_id order by happened_at
-            range between interval '23:59:59.999999' preceding and current row
+        sum(spent) OVER window_1d AS spent_1d,
+        sum(spent) OVER window_7d AS spent_7d,
+        sum(spent) OVER window_30d AS spent_30d
+    FROM customer_events
+    WINDOW
+        window_1d AS (
+            PARTITION BY customer_id ORDER BY happened_at
+            RANGE BETWEEN INTERVAL '23:59:59.999999' PRECEDING AND CURRENT ROW
         ),
-        window_7d as (
-            partition by customer_id order by happened_at
-            range between interval '6 days 23:59:59.999999' preceding and current row
+        window_7d AS (
+            PARTITION BY customer_id ORDER BY happened_at
+            RANGE BETWEEN INTERVAL '6 DAYS 23:59:59.999999' PRECEDING AND CURRENT ROW
         ),
-        window_30d as (
-            partition by customer_id order by happened_at
-            range between interval '29 days 23:59:59.999999' preceding and current row
+        window_30d AS (
+            PARTITION BY customer_id ORDER BY happened_at
+            RANGE BETWEEN INTERVAL '29 DAYS 23:59:59.999999' PRECEDING AND CURRENT ROW
         )
 ),
 
+-- Half of 2^90 is added before the shift so that amounts below zero, too, leave the number right.
+customer_totals AS (
+    SELECT
+        * EXCLUDE (spent_1d, spent_7d, spent_30d),
+        (spent_1d + (1::HUGEINT << 89)) >> 90 AS count_1d,
+        (spent_7d + (1::HUGEINT << 89)) >> 90 AS count_7d,
+        (spent_30d + (1::HUGEINT << 89)) >> 90 AS count_30d,
+        spent_1d - (count_1d << 90) AS hundredths_1d,
+        spent_7d - (count_7d << 90) AS hundredths_7d,
+        spent_30d - (count_30d << 90) AS hundredths_30d
+    FROM customer_sums
+    WHERE transaction_id IS NOT NULL
+),
+
 -- Grain: a fraud, with the first instant at which a scored row may know of it.
-frauds as (
-    select
+frauds AS (
+    SELECT
         terminal_id,
         happened_at,
-        greatest(happened_at + interval 7 days, known_on::timestamp) as known_at
-    from terminal_frauds
-    where
-        day between $first_day - 37 and $last_day - 7
-        and terminal_id in (select terminal_id from scored)
+        greatest(happened_at + INTERVAL 7 DAYS, known_on::TIMESTAMP) AS known_at
+    FROM terminal_frauds
+    WHERE
+        day BETWEEN $first_day - 37 AND $last_day - 7
+        AND terminal_id IN (SELECT terminal_id FROM scored)
 ),
 
 -- Grain: a step of the number of known frauds in a terminal's window: up when one is known, down
 -- when it has left. Known only after it left: both at one instant, which a RANGE frame sees as one.
-fraud_steps as (
-    select
+fraud_steps AS (
+    SELECT
         terminal_id,
-        known_at as happened_at,
-        1 as frauds_1d,
-        1 as frauds_7d,
-        1 as frauds_30d
-    from frauds
-    union all by name
-    select
+        known_at AS happened_at,
+        1 AS frauds_1d,
+        1 AS frauds_7d,
+        1 AS frauds_30d
+    FROM frauds
+    UNION ALL BY NAME
+    SELECT
         terminal_id,
-        greatest(happened_at + interval 8 days, known_at) as happened_at,
-        -1 as frauds_1d
-    from frauds
-    union all by name
-    select
+        greatest(happened_at + INTERVAL 8 DAYS, known_at) AS happened_at,
+        -1 AS frauds_1d
+    FROM frauds
+    UNION ALL BY NAME
+    SELECT
         terminal_id,
-        greatest(happened_at + interval 14 days, known_at) as happened_at,
-        -1 as frauds_7d
-    from frauds
-    union all by name
-    select
+        greatest(happened_at + INTERVAL 14 DAYS, known_at) AS happened_at,
+        -1 AS frauds_7d
+    FROM frauds
+    UNION ALL BY NAME
+    SELECT
         terminal_id,
-        greatest(happened_at + interval 37 days, known_at) as happened_at,
-        -1 as frauds_30d
-    from frauds
+        greatest(happened_at + INTERVAL 37 DAYS, known_at) AS happened_at,
+        -1 AS frauds_30d
+    FROM frauds
 ),
 
 -- Grain: as customer_events, and the fraud steps. Each mean is one division of exact numbers.
-terminal_events as (
-    select
+terminal_events AS (
+    SELECT
         transaction_id,
         customer_id,
         terminal_id,
         happened_at,
-        1 as tx_count,
-        amount::double as amount,
+        1 AS tx_count,
+        amount::DOUBLE AS amount,
         during_weekend,
         during_night,
-        count_1d::integer as customer_tx_count_1d,
-        count_7d::integer as customer_tx_count_7d,
-        count_30d::integer as customer_tx_count_30d,
-        hundredths_1d::double / (100 * count_1d)::double as customer_amount_mean_1d,
-        hundredths_7d::double / (100 * count_7d)::double as customer_amount_mean_7d,
-        hundredths_30d::double / (100 * count_30d)::double as customer_amount_mean_30d,
+        count_1d::INTEGER AS customer_tx_count_1d,
+        count_7d::INTEGER AS customer_tx_count_7d,
+        count_30d::INTEGER AS customer_tx_count_30d,
+        hundredths_1d::DOUBLE / (100 * count_1d)::DOUBLE AS customer_amount_mean_1d,
+        hundredths_7d::DOUBLE / (100 * count_7d)::DOUBLE AS customer_amount_mean_7d,
+        hundredths_30d::DOUBLE / (100 * count_30d)::DOUBLE AS customer_amount_mean_30d,
         day
-    from customer_sums
-    where transaction_id is not null
-    union all by name
-    select
+    FROM customer_totals
+    UNION ALL BY NAME
+    SELECT
         terminal_id,
         happened_at,
-        1 as tx_count
-    from clean_transactions
-    where
+        1 AS tx_count
+    FROM clean_transactions
+    WHERE
         day < $first_day
-        and (
-            day between $first_day - 37 and $last_day - 37
-            or day between $first_day - 14 and $last_day - 14
-            or day between $first_day - 8 and $last_day - 7
+        AND (
+            day BETWEEN $first_day - 37 AND $last_day - 37
+            OR day BETWEEN $first_day - 14 AND $last_day - 14
+            OR day BETWEEN $first_day - 8 AND $last_day - 7
         )
-        and terminal_id in (select terminal_id from scored)
-    union all by name
-    select
+        AND terminal_id IN (SELECT terminal_id FROM scored)
+    UNION ALL BY NAME
+    SELECT
         terminal_id,
-        max(day) as happened_at,
-        sum(tx_count)::integer as tx_count
-    from terminal_days
-    where
+        max(day) AS happened_at,
+        sum(tx_count)::INTEGER AS tx_count
+    FROM terminal_days
+    WHERE
         (
-            day between $last_day - 36 and $first_day - 15
-            or day between $last_day - 13 and $first_day - 9
+            day BETWEEN $last_day - 36 AND $first_day - 15
+            OR day BETWEEN $last_day - 13 AND $first_day - 9
         )
-        and terminal_id in (select terminal_id from scored)
-    group by terminal_id, day > $last_day - 14
-    union all by name
-    select * from fraud_steps
+        AND terminal_id IN (SELECT terminal_id FROM scored)
+    GROUP BY terminal_id, day > $last_day - 14
+    UNION ALL BY NAME
+    SELECT * FROM fraud_steps
 ),
 
-terminal_sums as (
-    select
-        * exclude (tx_count, frauds_1d, frauds_7d, frauds_30d),
-        sum(tx_count) over window_1d as count_1d,
-        sum(tx_count) over window_7d as count_7d,
-        sum(tx_count) over window_30d as count_30d,
-        sum(frauds_1d) over so_far as frauds_1d,
-        sum(frauds_7d) over so_far as frauds_7d,
-        sum(frauds_30d) over so_far as frauds_30d
-    from terminal_events
-    window
-        window_1d as (
-            partition by terminal_id order by happened_at
-            range between interval '7 days 23:59:59.999999' preceding and interval 7 days preceding
+terminal_sums AS (
+    SELECT
+        * EXCLUDE (tx_count, frauds_1d, frauds_7d, frauds_30d),
+        sum(tx_count) OVER window_1d AS count_1d,
+        sum(tx_count) OVER window_7d AS count_7d,
+        sum(tx_count) OVER window_30d AS count_30d,
+        sum(frauds_1d) OVER so_far AS frauds_1d,
+        sum(frauds_7d) OVER so_far AS frauds_7d,
+        sum(frauds_30d) OVER so_far AS frauds_30d
+    FROM terminal_events
+    WINDOW
+        window_1d AS (
+            PARTITION BY terminal_id ORDER BY happened_at
+            RANGE BETWEEN INTERVAL '7 DAYS 23:59:59.999999' PRECEDING AND INTERVAL 7 DAYS PRECEDING
         ),
-        window_7d as (
-            partition by terminal_id order by happened_at
-            range between interval '13 days 23:59:59.999999' preceding and interval 7 days preceding
+        window_7d AS (
+            PARTITION BY terminal_id ORDER BY happened_at
+            RANGE BETWEEN INTERVAL '13 DAYS 23:59:59.999999' PRECEDING AND INTERVAL 7 DAYS PRECEDING
         ),
-        window_30d as (
-            partition by terminal_id order by happened_at
-            range between interval '36 days 23:59:59.999999' preceding and interval 7 days preceding
+        window_30d AS (
+            PARTITION BY terminal_id ORDER BY happened_at
+            RANGE BETWEEN INTERVAL '36 DAYS 23:59:59.999999' PRECEDING AND INTERVAL 7 DAYS PRECEDING
         ),
-        so_far as (
-            partition by terminal_id order by happened_at
-            range between unbounded preceding and current row
+        so_far AS (
+            PARTITION BY terminal_id ORDER BY happened_at
+            RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
         )
 )
 
-select
+SELECT
     transaction_id,
     customer_id,
     terminal_id,
     happened_at,
     amount,
-    during_weekend::integer as during_weekend,
-    during_night::integer as during_night,
+    during_weekend::INTEGER AS during_weekend,
+    during_night::INTEGER AS during_night,
     customer_tx_count_1d,
     customer_tx_count_7d,
     customer_tx_count_30d,
     customer_amount_mean_1d,
     customer_amount_mean_7d,
     customer_amount_mean_30d,
-    coalesce(count_1d, 0)::integer as terminal_tx_count_1d,
-    coalesce(count_7d, 0)::integer as terminal_tx_count_7d,
-    coalesce(count_30d, 0)::integer as terminal_tx_count_30d,
-    coalesce(frauds_1d::double / nullif(count_1d, 0)::double, 0) as terminal_fraud_share_1d,
-    coalesce(frauds_7d::double / nullif(count_7d, 0)::double, 0) as terminal_fraud_share_7d,
-    coalesce(frauds_30d::double / nullif(count_30d, 0)::double, 0) as terminal_fraud_share_30d,
+    coalesce(count_1d, 0)::INTEGER AS terminal_tx_count_1d,
+    coalesce(count_7d, 0)::INTEGER AS terminal_tx_count_7d,
+    coalesce(count_30d, 0)::INTEGER AS terminal_tx_count_30d,
+    coalesce(frauds_1d::DOUBLE / nullif(count_1d, 0)::DOUBLE, 0) AS terminal_fraud_share_1d,
+    coalesce(frauds_7d::DOUBLE / nullif(count_7d, 0)::DOUBLE, 0) AS terminal_fraud_share_7d,
+    coalesce(frauds_30d::DOUBLE / nullif(count_30d, 0)::DOUBLE, 0) AS terminal_fraud_share_30d,
     day
-from terminal_sums
-where transaction_id is not null
-order by day, happened_at, transaction_id
+FROM terminal_sums
+WHERE transaction_id IS NOT NULL
+ORDER BY day, happened_at, transaction_id
