@@ -1,0 +1,25 @@
+"""Vector tables in LanceDB whose days are replaced in one commit, and their Dagster resource.
+
+The package stands by itself: which columns are key, day, vector and version, and which get an
+index, is said by a `VectorTable`. Nothing heavy is imported until a store is used.
+"""
+
+from batch_assets.storage.vectors.errors import VectorStoreError
+from batch_assets.storage.vectors.filters import Equals, Filter, OneOf, Range
+from batch_assets.storage.vectors.fragments import DayState
+from batch_assets.storage.vectors.maintenance import Optimised
+from batch_assets.storage.vectors.store import DayWritten, VectorStore
+from batch_assets.storage.vectors.table import VectorTable
+
+__all__ = [
+    "DayState",
+    "DayWritten",
+    "Equals",
+    "Filter",
+    "OneOf",
+    "Optimised",
+    "Range",
+    "VectorStore",
+    "VectorStoreError",
+    "VectorTable",
+]

@@ -1,0 +1,119 @@
+"""What a vector table looks like: its columns, their roles and its indexes."""
+
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+
+from batch_assets.storage.vectors.errors import VectorStoreError
+
+PRIMARY_KEY = {b"lance-schema:unenforced-primary-key": b"true"}
+"""Field metadata without which Lance's `merge_insert` duplicates rows when writers race."""
+
+METRICS = ("l2", "cosine", "dot")
+
+
+@dataclass(frozen=True)
+class VectorTable:
+    """The name, the schema and the roles of the columns of one vector table.
+
+    Arguments:
+        name: the table's name; it lives at `<uri>/<name>.lance`.
+        schema: all columns. Key, day and version column become non-null.
+        key: column (text or integer) that is unique within a day.
+        day: column of type date32, the unit of replacement.
+        vector: column of type fixed-size list of float32 or float16.
+        version_column: text column that names what the rows were computed from; readers
+            may ask for one version a day (`valid=`) and never see any other.
+        btree: further columns that get a BTREE index (many values); the key always does.
+        bitmap: further columns that get a BITMAP index (few values); the day always does.
+        metric: `l2` (Lance gives its square), `cosine` or `dot`. Vectors are stored as they
+            come and never normalised.
+
+    Example:
+        >>> documents = VectorTable(
+        ...     name="documents",
+        ...     schema=pa.schema(
+        ...         [
+        ...             pa.field("document_id", pa.string()),
+        ...             pa.field("day", pa.date32()),
+        ...             pa.field("vector", pa.list_(pa.float32(), 64)),
+        ...             pa.field("author", pa.string()),
+        ...             pa.field("scoring_key", pa.string()),
+        ...         ]
+        ...     ),
+        ...     key="document_id",
+        ...     btree=("author",),
+        ... )
+        >>> documents.dimensions
+        64
+    """
+
+    name: str
+    schema: pa.Schema
+    key: str
+    day: str = "day"
+    vector: str = "vector"
+    version_column: str = "scoring_key"
+    btree: tuple[str, ...] = ()
+    bitmap: tuple[str, ...] = ()
+    metric: str = "l2"
+
+    def __post_init__(self) -> None:
+        """Check the roles against the schema and mark key, day and version as never null."""
+        roles = (self.key, self.day, self.vector, self.version_column)
+        for column in (*roles, *self.btree, *self.bitmap):
+            if column not in self.schema.names:
+                raise VectorStoreError(
+                    f"Vector table {self.name}: column {column!r} is not in its schema "
+                    f"({', '.join(self.schema.names)}). Add it, or name another column."
+                )
+        if self.metric not in METRICS:
+            raise VectorStoreError(
+                f"Vector table {self.name}: unknown metric {self.metric!r}. "
+                f"Use one of {', '.join(METRICS)}."
+            )
+        if not _is_vector(self.schema.field(self.vector).type):
+            raise VectorStoreError(
+                f"Vector table {self.name}: column {self.vector!r} is "
+                f"{self.schema.field(self.vector).type}. Use pa.list_(pa.float32(), SIZE)."
+            )
+        if self.schema.field(self.day).type != pa.date32():
+            raise VectorStoreError(
+                f"Vector table {self.name}: column {self.day!r} is "
+                f"{self.schema.field(self.day).type}. Use pa.date32()."
+            )
+        object.__setattr__(self, "schema", self._with_roles())
+
+    @property
+    def dimensions(self) -> int:
+        """Length of a vector."""
+        return int(self.schema.field(self.vector).type.list_size)
+
+    @property
+    def btree_columns(self) -> tuple[str, ...]:
+        """Columns with a BTREE index, the key first."""
+        return tuple(dict.fromkeys((self.key, *self.btree)))
+
+    @property
+    def bitmap_columns(self) -> tuple[str, ...]:
+        """Columns with a BITMAP index, the day first."""
+        return tuple(dict.fromkeys((self.day, *self.bitmap)))
+
+    def named(self, name: str) -> "VectorTable":
+        """The same table under another name."""
+        return replace(self, name=name)
+
+    def _with_roles(self) -> pa.Schema:
+        """The schema with non-null key, day, vector and version, and the key's metadata."""
+        schema = self.schema.remove_metadata()
+        for column in (self.key, self.day, self.vector, self.version_column):
+            at = schema.get_field_index(column)
+            field = schema.field(at).with_nullable(False)
+            field = field.with_metadata(PRIMARY_KEY if column == self.key else None)
+            schema = schema.set(at, field)
+        return schema
+
+
+def _is_vector(kind: pa.DataType) -> bool:
+    """Whether this is a fixed-size list of float32 or float16."""
+    return pa.types.is_fixed_size_list(kind) and kind.value_type in (pa.float32(), pa.float16())
