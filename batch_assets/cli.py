@@ -11,10 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-
 from batch_assets.errors import BatchAssetsError
-from batch_assets.show import print_json, print_table, progress_bars, status_tables
+from batch_assets.show import console, print_json, print_table, progress_bars, status_tables
 
 if TYPE_CHECKING:
     from batch_assets.fraud.pipeline import Pipeline
@@ -29,8 +27,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-out = Console()
-err = Console(stderr=True)
+out = console(sys.stdout)
+err = console(sys.stderr)
 
 
 def _day(text: str) -> date:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, TextIO
 
 import pyarrow as pa
 from rich.console import Console
@@ -14,6 +14,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from batch_assets import progress
+
+
+WIDTH_OF_FILES = 300
+
+
+def console(stream: TextIO) -> Console:
+    """A console on a stream; where it is no terminal, long lines stay whole."""
+    return Console(file=stream, width=None if stream.isatty() else WIDTH_OF_FILES)
 
 
 def print_json(value: Any) -> None:
@@ -35,7 +43,9 @@ def print_table(out: Console, rows: pa.Table, as_json: bool) -> None:
     """Rows as a table for people, or as a JSON list of objects."""
     if as_json:
         return print_json([{k: _finite(v) for k, v in row.items()} for row in rows.to_pylist()])
-    table = Table(*map(escape, rows.column_names), box=None, header_style="bold")
+    table = Table(box=None, header_style="bold")
+    for name in rows.column_names:
+        table.add_column(escape(name), overflow="fold")
     for row in rows.to_pylist():
         table.add_row(*(escape(_cell(value)) for value in row.values()))
     out.print(table)
