@@ -1,9 +1,12 @@
 """What comes in is checked while it streams by: schema, day, keys, vectors."""
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -14,22 +17,41 @@ from batch_assets.storage.vectors.table import VectorTable
 class IncomingDay:
     """Record batches of one day on their way into a table; holds 8 bytes a row, no rows.
 
-    After the stream is used up, `rows` is their number and `repeated_hashes()` says which
-    keys came more than once.
+    After the stream is used up, `rows` is their number and `refuse_repeated` knows which keys
+    came more than once.
     """
 
     def __init__(self, spec: VectorTable, day: date, batches: Iterable[pa.RecordBatch]) -> None:
         self.rows = 0
         self.failure: BaseException | None = None
         self._spec, self._day, self._batches = spec, day, batches
-        self._hashes: list[np.ndarray] = []
+        self._hashes: list[npt.NDArray[np.int64]] = []
 
     def reader(self) -> pa.RecordBatchReader:
         """The checked batches as a stream of the table's schema."""
         return pa.RecordBatchReader.from_batches(self._spec.schema, self._checked())
 
-    def repeated_hashes(self) -> np.ndarray:
-        """Hashes (int64) of keys that came more than once."""
+    def refuse_repeated(self, files: Sequence[str], storage_options: dict[str, str] | None) -> None:
+        """Raise if a key came twice; only if hashes did are the files just written read again."""
+        from lance.file import LanceFileReader
+
+        spec, suspects = self._spec, Counter[Any]()
+        repeated = self._repeated_hashes()
+        for path in files if len(repeated) else ():
+            file = LanceFileReader(path, storage_options=storage_options, columns=[spec.key])
+            for batch in file.read_all(batch_size=65_536).to_batches():
+                chosen = np.isin(key_hashes(batch[spec.key]), repeated)
+                suspects.update(batch[spec.key].filter(pa.array(chosen)).to_pylist())
+        twice = sorted(key for key, times in suspects.items() if times > 1)
+        if twice:
+            raise VectorStoreError(
+                f"Vector table {spec.name}, day {self._day}: {len(twice)} values of {spec.key} "
+                f"came more than once, {', '.join(map(repr, twice[:5]))} among them. Nothing was "
+                f"written; give each key once."
+            )
+
+    def _repeated_hashes(self) -> npt.NDArray[np.int64]:
+        """Hashes of keys that came more than once, or that share theirs with another key."""
         hashes = np.concatenate(self._hashes) if self._hashes else np.empty(0, np.int64)
         self._hashes = []
         hashes.sort()
@@ -49,7 +71,7 @@ class IncomingDay:
             raise
 
 
-def key_hashes(keys: pa.Array) -> np.ndarray:
+def key_hashes(keys: pa.Array) -> npt.NDArray[np.int64]:
     """A 64-bit hash (int64) of each key; equal keys have equal hashes in one process."""
     if pa.types.is_integer(keys.type):
         return np.asarray(keys.to_numpy(zero_copy_only=False)).astype(np.int64)

@@ -71,8 +71,8 @@ def search(
     seen = snapshot.scope(days, valid)
     where = _both(seen.sql, filter_sql(spec, filters))
     candidates = snapshot.dataset.count_rows(where) if filters and seen.rows else seen.rows
-    coverage = _coverage(snapshot, seen)
-    exact = exact or candidates <= EXACT_BELOW or coverage == 0
+    covered = coverage(snapshot, seen)
+    exact = exact or candidates <= EXACT_BELOW or covered == 0
     nearest = {"column": spec.vector, "q": query, "k": k + own_rows, "metric": spec.metric}
     if exact:
         nearest["use_index"] = False
@@ -91,7 +91,7 @@ def search(
         found = found.filter(pc.not_equal(found[spec.key], pa.scalar(key)))
     found = found.slice(0, k).select([*wanted, DISTANCE])
     return found.replace_schema_metadata(
-        {"exact": str(exact).lower(), "index_coverage": f"{coverage:.6f}"}
+        {"exact": str(exact).lower(), "index_coverage": f"{covered:.6f}"}
     )
 
 
@@ -156,7 +156,7 @@ def _both(*conditions: str | None) -> str | None:
     return " AND ".join(condition for condition in conditions if condition) or None
 
 
-def _coverage(snapshot: Snapshot, seen: Scope) -> float:
+def coverage(snapshot: Snapshot, seen: Scope) -> float:
     """Share of the rows in scope that the vector index covers; 0.0 to 1.0, 0.0 without one."""
     covered = covered_fragments(snapshot.dataset, snapshot.spec.vector)
     indexed = sum(

@@ -1,7 +1,6 @@
 """`VectorStore`: vector tables in LanceDB, written a day at a time."""
 
 import time
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -19,8 +18,8 @@ from batch_assets.storage.vectors.fragments import DayState, FragmentIndex
 from batch_assets.storage.vectors.incoming import IncomingDay, key_hashes
 from batch_assets.storage.vectors.maintenance import Optimised
 from batch_assets.storage.vectors.scope import Days
-from batch_assets.storage.vectors.search import Snapshot, lookup, search
-from batch_assets.storage.vectors.table import PRIMARY_KEY, VectorTable
+from batch_assets.storage.vectors.search import Snapshot, coverage, lookup, search
+from batch_assets.storage.vectors.table import VectorTable, check_schema
 
 if TYPE_CHECKING:
     from lance import LanceDataset, Session
@@ -83,7 +82,7 @@ class VectorStore:
             except OSError:
                 if not self.exists(spec):
                     raise
-        _check_schema(spec, self._open(spec).schema)
+        check_schema(spec, self._open(spec).schema)
 
     def exists(self, spec: VectorTable) -> bool:
         """Whether the table is there."""
@@ -135,7 +134,8 @@ class VectorStore:
                 raise incoming.failure from None
             raise
         new = [fragment for fragment in new if fragment.physical_rows]
-        self._refuse_repeated(spec, day, new, incoming.repeated_hashes())
+        files = [f"{self.table_uri(spec)}/data/{one.files[0].path}" for one in new]
+        incoming.refuse_repeated(files, self._options)
         version = self._replace(spec, [day], new)
         return DayWritten(incoming.rows, version, time.perf_counter() - started)
 
@@ -232,14 +232,8 @@ class VectorStore:
 
     def index_coverage(self, spec: VectorTable) -> float:
         """Share of all rows that the vector index covers, 0.0 to 1.0; 0.0 without an index."""
-        dataset = self._open(spec)
-        covered = maintenance.covered_fragments(dataset, spec.vector)
-        rows = {
-            one.metadata.id: sum(state.rows for state in one.days.values())
-            for one in self._index(spec).fragments(dataset)
-        }
-        indexed = sum(count for fragment, count in rows.items() if fragment in covered)
-        return indexed / total if (total := sum(rows.values())) else 0.0
+        snapshot = self._snapshot(spec)
+        return coverage(snapshot, snapshot.scope(None, None))
 
     def optimise(
         self,
@@ -275,33 +269,6 @@ class VectorStore:
 
         return int(commit(lambda: self._open(spec), plan, spec.name).version)
 
-    def _refuse_repeated(
-        self,
-        spec: VectorTable,
-        day: date,
-        new: "Sequence[FragmentMetadata]",
-        hashes: npt.NDArray[np.int64],
-    ) -> None:
-        """Raise if a key came twice: look the suspected ones up in the files just written."""
-        from lance.file import LanceFileReader
-
-        if not len(hashes):
-            return
-        suspects: list[Value] = []
-        for fragment in new:
-            path = f"{self.table_uri(spec)}/data/{fragment.files[0].path}"
-            file = LanceFileReader(path, storage_options=self._options, columns=[spec.key])
-            for batch in file.read_all(batch_size=65_536).to_batches():
-                chosen = np.isin(key_hashes(batch[spec.key]), hashes)
-                suspects += batch[spec.key].filter(pa.array(chosen)).to_pylist()
-        twice = sorted(key for key, times in Counter(suspects).items() if times > 1)
-        if twice:
-            raise VectorStoreError(
-                f"Vector table {spec.name}, day {day}: {len(twice)} values of {spec.key} came "
-                f"more than once, {', '.join(map(repr, twice[:5]))} among them. Nothing was "
-                f"written; give each key once."
-            )
-
     def _snapshot(self, spec: VectorTable) -> Snapshot:
         """The newest version, and what its fragments hold."""
         dataset = self._open(spec)
@@ -331,22 +298,3 @@ class VectorStore:
                 f"There is no vector table {spec.name} in {self.uri}. Compute a day first; "
                 f"`ensure` creates an empty one."
             ) from error
-
-
-def _check_schema(spec: VectorTable, found: pa.Schema) -> None:
-    """Raise if a table on disk is not the one described."""
-    expected = {field.name: field for field in spec.schema}
-    present = {field.name: field for field in found}
-    wrong = [
-        f"{name} is {present[name].type if name in present else 'missing'}, not "
-        f"{expected[name].type if name in expected else 'expected'}"
-        for name in {**expected, **present}
-        if name not in present or name not in expected or present[name].type != expected[name].type
-    ]
-    if not wrong and not PRIMARY_KEY.items() <= (present[spec.key].metadata or {}).items():
-        wrong = [f"{spec.key} is not marked as the primary key"]
-    if wrong:
-        raise VectorStoreError(
-            f"Vector table {spec.name} was made with other columns: {'; '.join(wrong)}. "
-            f"Move it away and compute its days again."
-        )

@@ -117,3 +117,22 @@ class VectorTable:
 def _is_vector(kind: pa.DataType) -> bool:
     """Whether this is a fixed-size list of float32 or float16."""
     return pa.types.is_fixed_size_list(kind) and kind.value_type in (pa.float32(), pa.float16())
+
+
+def check_schema(spec: VectorTable, found: pa.Schema) -> None:
+    """Raise if a table on disk is not the one described."""
+    expected = {field.name: field for field in spec.schema}
+    present = {field.name: field for field in found}
+    wrong = [
+        f"{name} is {present[name].type if name in present else 'missing'}, not "
+        f"{expected[name].type if name in expected else 'expected'}"
+        for name in {**expected, **present}
+        if name not in present or name not in expected or present[name].type != expected[name].type
+    ]
+    if not wrong and not PRIMARY_KEY.items() <= (present[spec.key].metadata or {}).items():
+        wrong = [f"{spec.key} is not marked as the primary key"]
+    if wrong:
+        raise VectorStoreError(
+            f"Vector table {spec.name} was made with other columns: {'; '.join(wrong)}. "
+            f"Move it away and compute its days again."
+        )
