@@ -41,7 +41,7 @@ demo: $(READY) ## Simulate 45 days, run every asset over them, print what was fo
 	@$(BIN)/batch-assets demo $(ARGS)
 
 test: $(READY) ## Run all tests; ARGS goes to pytest
-	@$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 dev: $(READY) ## Open the Dagster UI over the data home
 	@$(BIN)/batch-assets dev $(ARGS)
