@@ -1,0 +1,44 @@
+from decimal import Decimal
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batch_assets.errors import BatchAssetsError
+from batch_assets.inference.batches import feature_matrix, recut
+
+
+@given(st.lists(st.integers(0, 9)), st.integers(1, 12))
+def test_recut_keeps_the_rows_and_cuts_them_evenly(sizes: list[int], rows: int) -> None:
+    numbers = iter(range(sum(sizes)))
+    cut = [pa.record_batch({"n": [next(numbers) for _ in range(size)]}) for size in sizes]
+    again = list(recut(cut, rows))
+    assert [n for batch in again for n in batch["n"].to_pylist()] == list(range(sum(sizes)))
+    assert all(batch.num_rows == rows for batch in again[:-1])
+    assert all(0 < batch.num_rows <= rows for batch in again)
+
+
+def test_numbers_of_every_kind_become_float32_and_nulls_nan() -> None:
+    batch = pa.record_batch(
+        {
+            "count": pa.array([1, None], pa.int64()),
+            "share": pa.array([0.25, None], pa.float64()),
+            "flag": pa.array([True, None], pa.bool_()),
+            "amount": pa.array([Decimal("12.34"), None], pa.decimal128(18, 2)),
+            "text": ["a", "b"],
+        }
+    )
+    matrix = feature_matrix(batch, ["amount", "flag", "share", "count"])
+    assert matrix.dtype == np.float32
+    assert matrix[0].tolist() == pytest.approx([12.34, 1.0, 0.25, 1.0])
+    assert np.isnan(matrix[1]).all()
+
+
+def test_columns_that_are_missing_or_no_numbers_are_named() -> None:
+    batch = pa.record_batch({"a": [1], "text": ["x"]})
+    with pytest.raises(BatchAssetsError, match="lack the model's inputs b, c"):
+        feature_matrix(batch, ["a", "b", "c"])
+    with pytest.raises(BatchAssetsError, match="'text' is of type string"):
+        feature_matrix(batch, ["a", "text"])

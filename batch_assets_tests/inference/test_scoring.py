@@ -1,0 +1,143 @@
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from batch_assets.errors import BatchAssetsError
+from batch_assets.inference.network import TabularNetwork
+from batch_assets.inference.scoring import OUTPUT_ROWS, Scorer
+
+FEATURES = ["a", "b", "c"]
+ROWS = 3000
+
+
+def small_network() -> TabularNetwork:
+    torch.manual_seed(3)
+    network = TabularNetwork(len(FEATURES))
+    network.fit_encoding(np.random.default_rng(0).normal(size=(500, 3)).astype(np.float32))
+    return network
+
+
+def table_of(rows: int) -> pa.Table:
+    random = np.random.default_rng(1)
+    columns = {name: random.normal(size=rows) for name in FEATURES}
+    return pa.table({"id": [str(n) for n in range(rows)], **columns})
+
+
+SCORER = Scorer(small_network(), FEATURES, device="cpu", batch_rows=512)
+TABLE = table_of(ROWS)
+
+
+def scored(scorer: Scorer, batches: list[pa.RecordBatch]) -> pa.Table:
+    return pa.Table.from_batches(scorer.score(batches, ["id"]))
+
+
+WHOLE = scored(SCORER, TABLE.to_batches())
+
+
+def vectors_of(table: pa.Table) -> np.ndarray:
+    return table["vector"].combine_chunks().flatten().to_numpy()
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.lists(st.integers(0, ROWS), max_size=20))
+def test_any_cut_of_the_same_rows_gives_the_same_bits(cuts: list[int]) -> None:
+    ends = [0, *sorted(cuts), ROWS]
+    batches = [
+        batch
+        for start, end in pairwise(ends)
+        for batch in TABLE.slice(start, end - start).to_batches()
+    ]
+    result = scored(SCORER, batches)
+    assert result["id"].equals(WHOLE["id"])
+    assert result["score"].to_numpy().tobytes() == WHOLE["score"].to_numpy().tobytes()
+    assert vectors_of(result).tobytes() == vectors_of(WHOLE).tobytes()
+
+
+@pytest.mark.parametrize("batch_rows", [256, 1024, 4096])
+def test_every_batch_size_gives_the_same_bits_on_the_cpu(batch_rows: int) -> None:
+    scorer = Scorer(small_network(), FEATURES, device="cpu", batch_rows=batch_rows)
+    result = scored(scorer, TABLE.to_batches())
+    assert vectors_of(result).tobytes() == vectors_of(WHOLE).tobytes()
+    assert result["score"].to_numpy().tobytes() == WHOLE["score"].to_numpy().tobytes()
+
+
+@settings(deadline=None, max_examples=10)
+@given(st.integers(0, ROWS - 1))
+def test_a_row_has_the_same_bits_wherever_it_stands(start: int) -> None:
+    result = scored(SCORER, TABLE.slice(start).to_batches())
+    expected = WHOLE.slice(start)
+    assert result["score"].to_numpy().tobytes() == expected["score"].to_numpy().tobytes()
+
+
+def test_output_has_the_columns_and_types_promised() -> None:
+    assert WHOLE.schema == SCORER.output_schema(TABLE.schema, ["id"])
+    assert WHOLE.schema.field("score").type == pa.float32()
+    assert WHOLE.schema.field("vector").type == pa.list_(pa.float32(), 64)
+    assert WHOLE.num_rows == ROWS
+    assert WHOLE["id"].to_pylist() == TABLE["id"].to_pylist()
+
+
+def test_scores_are_those_of_the_network() -> None:
+    rows = np.stack([TABLE[name].to_numpy() for name in FEATURES], axis=1).astype(np.float32)
+    with torch.inference_mode():
+        score, vector = small_network().eval()(torch.from_numpy(rows))
+    np.testing.assert_allclose(WHOLE["score"].to_numpy(), score.numpy(), atol=1e-6)
+    np.testing.assert_allclose(vectors_of(WHOLE), vector.numpy().ravel(), atol=1e-5)
+
+
+def test_output_batches_are_bounded_and_input_is_read_only_as_needed() -> None:
+    batch = table_of(10_000).to_batches()[0]
+    read = 0
+
+    def many() -> Iterator[pa.RecordBatch]:
+        nonlocal read
+        for _ in range(30):
+            read += 1
+            yield batch
+
+    scorer = Scorer(small_network(), FEATURES, device="cpu")
+    results = scorer.score(many())
+    assert next(results).num_rows == OUTPUT_ROWS
+    assert read == 7
+    sizes = [result.num_rows for result in results]
+    assert sum(sizes) == 300_000 - OUTPUT_ROWS
+    assert max(sizes) <= OUTPUT_ROWS
+
+
+def test_no_rows_give_no_batches() -> None:
+    assert list(SCORER.score([])) == []
+    assert list(SCORER.score(TABLE.slice(0, 0).to_batches())) == []
+
+
+def test_a_null_is_scored_as_the_median() -> None:
+    batch = pa.record_batch({"a": [None], "b": [0.5], "c": [0.1]})
+    batch = batch.set_column(0, "a", pa.array([None], pa.float64()))
+    fill = float(small_network().fill[0])
+    filled = pa.record_batch({"a": [fill], "b": [0.5], "c": [0.1]})
+    assert next(SCORER.score([batch])).equals(next(SCORER.score([filled])))
+
+
+def test_wrong_settings_and_columns_are_named() -> None:
+    network = small_network()
+    with pytest.raises(BatchAssetsError, match="multiple of 256"):
+        Scorer(network, FEATURES, device="cpu", batch_rows=777)
+    with pytest.raises(BatchAssetsError, match="Precision 'int8'"):
+        Scorer(network, FEATURES, device="cpu", precision="int8")
+    with pytest.raises(BatchAssetsError, match="does not run on 2 features"):
+        Scorer(network, FEATURES[:2], device="cpu")
+    with pytest.raises(BatchAssetsError, match="columns to pass through: key"):
+        next(SCORER.score(TABLE.to_batches(), ["key"]))
+
+
+@pytest.mark.gpu
+def test_the_gpu_agrees_with_the_cpu() -> None:
+    result = scored(Scorer(small_network(), FEATURES, device="cuda"), TABLE.to_batches())
+    np.testing.assert_allclose(
+        result["score"].to_numpy(), WHOLE["score"].to_numpy(), atol=1e-5, rtol=0
+    )
