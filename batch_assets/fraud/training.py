@@ -35,7 +35,7 @@ class TrainingOptions:
 
     The last days, ``validation_share`` of them and one at least, say how many epochs are best;
     then the network is trained for so many on all days, as the newest frauds teach most (average
-    precision +.006 with seven days). A set, held-out or not, has ``minimum_frauds`` frauds at least.
+    precision +.006 with seven days). Both sets have ``minimum_frauds`` frauds at least.
     """
 
     validation_share: float = 0.15

@@ -75,7 +75,8 @@ def fit(
 
     Without validation rows it is the network after all epochs. Both classes must be in both sets.
     The loss is the log loss without class weights, the last layer starts at the positives' share:
-    scores are probabilities, and a weight of 10 made the order worse (average precision -.01 to -.02).
+    scores are probabilities, and a weight of 10 made the order worse (average precision -.01 to
+    -.02).
     """
     with _one_thread(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
