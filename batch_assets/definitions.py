@@ -22,6 +22,7 @@ defs = dg.Definitions(
         jobs.daily_job,
         jobs.ingest_job,
         jobs.features_job,
+        jobs.scoring_job,
         jobs.training_job,
         jobs.freshness_job,
         jobs.maintenance,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batch_assets.fraud import tables
+from batch_assets.fraud.features import days_read
 from batch_assets.fraud.keys import (
     CLEAN,
     FEATURES,
@@ -232,16 +233,15 @@ def _feed_rules(connection: "Connection", state: State) -> None:
 
 
 def _features_inputs(connection: "Connection", state: State, first: date, last: date) -> None:
-    days = days_between(date.fromordinal(first.toordinal() - FEATURES.look_back), last)
-    _register_days(
-        connection,
-        state,
-        days,
+    ranges = days_read(first, last)
+    for table in (
         tables.CLEAN_TRANSACTIONS,
         tables.CUSTOMER_DAYS,
         tables.TERMINAL_DAYS,
         tables.TERMINAL_FRAUDS,
-    )
+    ):
+        days = [day for one in ranges[table.name] for day in days_between(*one)]
+        _register_days(connection, state, days, table)
 
 
 _INPUTS = {

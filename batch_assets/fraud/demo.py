@@ -46,18 +46,18 @@ def _show_quality(out: Console, pipeline: Pipeline, first: date, last: date) -> 
     delay = pipeline.feeds.label_delay_days
     known = [d for d in days_between(first, last) if (last - d).days >= delay]
     card = pipeline.live_card()
-    trained = set(card["training_days"]) if card else set()
-    unseen = [d for d in known if str(d) not in trained]
+    last_trained = date.fromisoformat(card["training_days"]["last"]) if card else date.min
+    unseen = [d for d in known if d > last_trained]
     quality = quality_of_days(pipeline, unseen).values()
     if not quality:
-        out.print("quality: no day that the model has not seen has known labels yet")
+        out.print("quality: no day after those that the model was trained on has known labels yet")
         return
     mean = {
         n: sum(q[n] for q in quality) / len(quality) for n in ("auc", "average_precision")
     }
     share = sum(q["frauds"] for q in quality) / sum(q["transactions"] for q in quality)
     out.print(
-        f"quality on the {len(quality)} days with known labels that the model has not seen: "
+        f"quality on the {len(quality)} days with known labels after those it was trained on: "
         f"AUC {mean['auc']:.3f}, average precision {mean['average_precision']:.3f} "
         f"(chance: {share:.3f})"
     )

@@ -50,6 +50,12 @@ features_job = dg.define_asset_job(
     - dg.AssetSelection.checks_for_assets(*SCORED_ASSETS),
     description="From files to features: what a first model is trained on.",
 )
+scoring_job = dg.define_asset_job(
+    "scoring",
+    dg.AssetSelection.assets(*SCORED_ASSETS)
+    | (dg.AssetSelection.checks_for_assets(*SCORED_ASSETS) - _late_checks),
+    description="Predictions, embeddings and the report, from features that are there.",
+)
 training_job = dg.define_asset_job(
     "training", dg.AssetSelection.assets(MODEL), description="Train a model and make it live."
 )

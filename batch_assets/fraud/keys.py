@@ -13,6 +13,7 @@ from datetime import date, timedelta
 from functools import cached_property
 
 from batch_assets.fraud import tables
+from batch_assets.fraud.features import LOOK_BACK_DAYS
 from batch_assets.fraud.feeds import Feeds
 from batch_assets.fraud.landing import digest
 from batch_assets.fraud.sql import sql_text
@@ -20,7 +21,6 @@ from batch_assets.settings import Settings
 from batch_assets.storage.tables import Table
 from batch_assets.storage.warehouse import DataFile, Snapshot, Warehouse
 
-FEATURE_LOOK_BACK_DAYS = 37  # 30 days of a terminal, moved back by the 7 that a label takes
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ FEATURES = Step(
     "transaction_features",
     (tables.TRANSACTION_FEATURES,),
     upstream=("daily_totals",),
-    look_back=FEATURE_LOOK_BACK_DAYS,
+    look_back=LOOK_BACK_DAYS,
 )
 PREDICTIONS = Step("fraud_predictions", (tables.FRAUD_PREDICTIONS,), upstream=("transaction_features",))
 REPORT = Step("daily_risk_report", (tables.DAILY_RISK_REPORT,), upstream=("fraud_predictions",))

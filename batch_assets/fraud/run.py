@@ -85,9 +85,9 @@ def run_days(
     """
     first, last = checked_range(pipeline.settings, first, last)
     summary = RunSummary(first, last)
-    summary.trained = ensure_model(instance, pipeline, summary, watcher)
+    job = "scoring" if ensure_model(instance, pipeline, summary, watcher) else "daily"
     watcher.expect((last - first).days + 1)
-    summary.run_ids.append(run_job("daily", instance, (first, last)))
+    summary.run_ids.append(run_job(job, instance, (first, last)))
     for _ in range(REPAIR_ROUNDS):
         outdated = outdated_days(pipeline, first, last)
         if not outdated:
@@ -109,22 +109,30 @@ def outdated_days(pipeline: Pipeline, first: date, last: date) -> list[date]:
 
 def ensure_model(
     instance: "DagsterInstance", pipeline: Pipeline, summary: RunSummary, watcher: Watcher
-) -> str | None:
-    """Train a first model where none is live; of several processes one does it, the others wait."""
+) -> bool:
+    """Train a first model where none is live; of several processes one does it, the others wait.
+
+    Returns:
+        Whether the features of the whole range were built on the way.
+    """
     if pipeline.models.live(MODEL):
-        return None
+        return False
     lock = pipeline.settings.home / "models" / ".first-model.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(lock):
         if pipeline.models.live(MODEL):
-            return None
+            return False
         landing = look(pipeline.warehouse, pipeline.feeds, pipeline.settings, "transactions")
         train_on, build = bootstrap_days(pipeline, [file.arrived for file in landing.files])
-        watcher.expect(len(build))
-        summary.run_ids.append(run_job("features", instance, (build[0], build[-1])))
+        covered = summary.first_day <= build[0] and build[-1] <= summary.last_day
+        first, last = (summary.first_day, summary.last_day) if covered else (build[0], build[-1])
+        watcher.expect((last - first).days + 1)
+        summary.run_ids.append(run_job("features", instance, (first, last)))
+        watcher.expect(0)
         config = {"from_day": str(train_on[0]), "to_day": str(train_on[-1])}
         summary.run_ids.append(run_job("training", instance, config={MODEL: config}))
-    return pipeline.models.live(MODEL)
+    summary.trained = pipeline.models.live(MODEL)
+    return covered
 
 
 def ensure_features(

@@ -150,7 +150,7 @@ class Warehouse:
         )
         try:
             with resource.get_connection() as connection:
-                connection.execute("SET TimeZone = 'UTC'")
+                connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
                 yield connection
         finally:
             shutil.rmtree(spill, ignore_errors=True)
