@@ -37,6 +37,8 @@ class LineStream(io.RawIOBase):
     ``tail`` is what followed its last whole line then.
     """
 
+    _raw: io.BufferedReader | None = None  # stays so where the file cannot be opened
+
     def __init__(self, path: Path, encoding: str, delimiter: str | None = None) -> None:
         self._raw = path.open("rb")
         self._blocks = _blocks(self._raw, zipped=self._raw.peek(2)[:2] == b"\x1f\x8b")
@@ -64,7 +66,8 @@ class LineStream(io.RawIOBase):
         return size
 
     def close(self) -> None:
-        self._raw.close()
+        if self._raw:
+            self._raw.close()
         super().close()
 
     def _whole_lines(self) -> bytes:
