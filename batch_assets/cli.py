@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
 from batch_assets.errors import BatchAssetsError
 from batch_assets.show import console, print_json, print_table, progress_bars, status_tables
 
@@ -89,7 +90,8 @@ def simulate(
         return print_json(vars(summary))
     out.print(
         f"{summary.transactions:,} transactions of {summary.first_day} to {summary.last_day}, "
-        f"{summary.frauds:,} of them frauds, in {summary.files:,} files under {data_home() / 'landing'}"
+        f"{summary.frauds:,} of them frauds, in {summary.files:,} files under "
+        f"{data_home() / 'landing'}"
     )
 
 
@@ -252,5 +254,3 @@ def _escaped(error: BaseException) -> str:
     from rich.markup import escape
 
     return escape(str(error))
-
-

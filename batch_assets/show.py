@@ -10,11 +10,17 @@ from typing import Any, TextIO
 import pyarrow as pa
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Table
 
 from batch_assets import progress
-
 
 WIDTH_OF_FILES = 300
 
@@ -65,7 +71,9 @@ def _cell(value: Any) -> str:
 
 def status_tables(out: Console, found: dict[str, Any]) -> None:
     """The status of all assets, then of files."""
-    table = Table("asset", "days", "missing", "first", "newest", "rows", box=None, header_style="bold")
+    table = Table(
+        "asset", "days", "missing", "first", "newest", "rows", box=None, header_style="bold"
+    )
     for asset in found["assets"]:
         table.add_row(
             asset["asset"],
@@ -77,7 +85,10 @@ def status_tables(out: Console, found: dict[str, Any]) -> None:
         )
     out.print(table)
     files = found["files"]
-    out.print(f"\nfiles seen {files['seen']:,}, new or changed {files['new']:,}, copies {files['copies']:,}")
+    out.print(
+        f"\nfiles seen {files['seen']:,}, new or changed {files['new']:,}, "
+        f"copies {files['copies']:,}"
+    )
     for odd in files["noted"]:
         out.print(f"  {odd['file']}: {odd['note']}", highlight=False, markup=False)
     for odd in files["damaged"]:
@@ -85,7 +96,9 @@ def status_tables(out: Console, found: dict[str, Any]) -> None:
     out.print(f"live model {found['model_version'] or 'none'}")
     if found["outdated_days"]:
         days = found["outdated_days"]
-        out.print(f"outdated: {len(days)} days, {days[0]} to {days[-1]}; `batch-assets run` rebuilds them")
+        out.print(
+            f"outdated: {len(days)} days, {days[0]} to {days[-1]}; `batch-assets run` rebuilds them"
+        )
 
 
 class Bars:

@@ -52,9 +52,7 @@ def _show_quality(out: Console, pipeline: Pipeline, first: date, last: date) -> 
     if not quality:
         out.print("quality: no day after those that the model was trained on has known labels yet")
         return
-    mean = {
-        n: sum(q[n] for q in quality) / len(quality) for n in ("auc", "average_precision")
-    }
+    mean = {n: sum(q[n] for q in quality) / len(quality) for n in ("auc", "average_precision")}
     share = sum(q["frauds"] for q in quality) / sum(q["transactions"] for q in quality)
     out.print(
         f"quality on the {len(quality)} days with known labels after those it was trained on: "

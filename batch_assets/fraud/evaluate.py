@@ -58,9 +58,7 @@ def _measure(
 
     seed = pipeline.settings.training_seed if seed is None else seed
     tensors, card = train_on(pipeline, days_between(*train), seed)
-    scorer = Scorer(
-        TabularNetwork.from_tensors(tensors), card["features"], device=pipeline.device
-    )
+    scorer = Scorer(TabularNetwork.from_tensors(tensors), card["features"], device=pipeline.device)
     state = pipeline.state()
     rows = labelled_rows(state, days_between(*test)).table
     scored = pa.Table.from_batches(

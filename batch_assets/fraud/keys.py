@@ -22,7 +22,6 @@ from batch_assets.storage.tables import Table
 from batch_assets.storage.warehouse import DataFile, Snapshot, Warehouse
 
 
-
 @dataclass(frozen=True)
 class Step:
     """Tables that are built together, a day at a time, and what decides their content.
@@ -82,7 +81,9 @@ FEATURES = Step(
     upstream=("daily_totals",),
     look_back=LOOK_BACK_DAYS,
 )
-PREDICTIONS = Step("fraud_predictions", (tables.FRAUD_PREDICTIONS,), upstream=("transaction_features",))
+PREDICTIONS = Step(
+    "fraud_predictions", (tables.FRAUD_PREDICTIONS,), upstream=("transaction_features",)
+)
 REPORT = Step("daily_risk_report", (tables.DAILY_RISK_REPORT,), upstream=("fraud_predictions",))
 
 STEPS = {s.name: s for s in (RATES, CLEAN, LABELS, TOTALS, FEATURES, PREDICTIONS, REPORT)}
@@ -144,7 +145,11 @@ class State:
         snapshot = self.snapshot(tables.REPEATED_KEYS)
         with self.warehouse.connect() as connection:
             files = [f for f in snapshot.files if f.rows]
-            rows = snapshot.relation(connection, files).select("transaction_id, happened_on").fetchall()
+            rows = (
+                snapshot.relation(connection, files)
+                .select("transaction_id, happened_on")
+                .fetchall()
+            )
         days: dict[str, set[date]] = defaultdict(set)
         for transaction_id, happened_on in rows:
             days[transaction_id].add(happened_on)

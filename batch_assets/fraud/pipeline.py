@@ -24,6 +24,7 @@ from batch_assets.storage.warehouse import Warehouse
 if TYPE_CHECKING:
     from batch_assets.inference.scoring import Scorer
 
+
 class NoLiveModelError(BatchAssetsError):
     """Nothing can be scored before a model was trained."""
 
@@ -74,7 +75,8 @@ class Pipeline:
 
     def _vector_keys(self) -> dict[date, tuple[str | None, int]]:
         return {
-            day: (held.version_key, held.rows) for day, held in self.vectors.days(EMBEDDINGS).items()
+            day: (held.version_key, held.rows)
+            for day, held in self.vectors.days(EMBEDDINGS).items()
         }
 
     def ingest(self, kind: Kind, days: Sequence[date]) -> dict[date, list[dict[str, Any]]]:

@@ -46,11 +46,9 @@ def status(pipeline: Pipeline) -> dict[str, Any]:
     assets = []
     for table in ASSET_TABLES:
         snapshot = state.snapshot(table)
-        present = {day for day in snapshot.by_day}
+        present = set(snapshot.by_day)
         raw = table.name.startswith("raw_")
-        assets.append(
-            _asset_status(table.name, present, [] if raw else expected, snapshot.rows())
-        )
+        assets.append(_asset_status(table.name, present, [] if raw else expected, snapshot.rows()))
     predicted = state.snapshot(tables.FRAUD_PREDICTIONS).by_day
     vectors = state.vector_keys
     empty = {d for d in predicted if not state.snapshot(tables.FRAUD_PREDICTIONS).rows([d])}
@@ -91,19 +89,8 @@ def _files_status(pipeline: Pipeline) -> dict[str, Any]:
             for row in sorted(seen, key=lambda r: str(r["file"]))
             if row["note"]
         ],
-        "damaged": _damaged(pipeline),
+        "damaged": query(pipeline, sql_text("damaged_files")).to_pylist(),
     }
-
-
-def _damaged(pipeline: Pipeline) -> list[dict[str, Any]]:
-    rows = query(
-        pipeline,
-        "SELECT file, reasons[1] AS reason FROM ("
-        "SELECT file, row_number, reasons FROM quarantined_transactions UNION ALL "
-        "SELECT file, row_number, reasons FROM quarantined_labels UNION ALL "
-        "SELECT file, row_number, reasons FROM quarantined_rates) WHERE row_number = 0 ORDER BY file",
-    )
-    return rows.to_pylist()
 
 
 def alerts(pipeline: Pipeline, day: date, top: int) -> pa.Table:
@@ -193,10 +180,14 @@ def query(pipeline: Pipeline, sql: str) -> pa.Table:
         try:
             statements = connection.extract_statements(sql)
             if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-                raise BatchAssetsError("only one SELECT statement can be run: the tables are read only")
+                raise BatchAssetsError(
+                    "only one SELECT statement can be run: the tables are read only"
+                )
             _register_all(pipeline, connection, sql)
             root = str(Path(pipeline.warehouse.root).absolute())
-            connection.execute("SET allowed_directories = $1", [[root, str(pipeline.warehouse.scratch)]])
+            connection.execute(
+                "SET allowed_directories = $1", [[root, str(pipeline.warehouse.scratch)]]
+            )
             connection.execute("SET enable_external_access = false")
             connection.execute("SET lock_configuration = true")
             return connection.sql(statements[0]).to_arrow_table()
@@ -218,7 +209,12 @@ def export(pipeline: Pipeline, path: Path) -> dict[str, int]:
         with pipeline.warehouse.connect() as connection:
             _register_all(pipeline, connection, EMBEDDINGS.name)
             connection.execute(f"ATTACH '{str(partial).replace(chr(39), chr(39) * 2)}' AS exported")
-            names = [row[0] for row in connection.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()]
+            names = [
+                row[0]
+                for row in connection.execute(
+                    "SELECT view_name FROM duckdb_views() WHERE NOT internal"
+                ).fetchall()
+            ]
             for name in sorted(names):
                 connection.execute(f"CREATE TABLE exported.{name} AS SELECT * FROM {name}")
                 count = connection.execute(f"SELECT count(*) FROM exported.{name}").fetchall()

@@ -135,9 +135,7 @@ def ensure_model(
     return covered
 
 
-def ensure_features(
-    instance: "DagsterInstance", pipeline: Pipeline, days: Sequence[date]
-) -> None:
+def ensure_features(instance: "DagsterInstance", pipeline: Pipeline, days: Sequence[date]) -> None:
     """Build what is missing of the features of some days, with the days that they look back on."""
     from batch_assets.fraud import tables
     from batch_assets.fraud.keys import CLEAN, FEATURES, LABELS, RATES, TOTALS
@@ -151,6 +149,10 @@ def ensure_features(
     news = {day for arrivals in pipeline.news().values() for day in arrivals}
     state = pipeline.state()
     held = state.snapshot(tables.TRANSACTION_FEATURES).by_day
-    stale = [d for step in (RATES, CLEAN, LABELS, TOTALS, FEATURES) for d in state.stale(step, wanted, settled=True)]
+    stale = [
+        d
+        for step in (RATES, CLEAN, LABELS, TOTALS, FEATURES)
+        for d in state.stale(step, wanted, settled=True)
+    ]
     if news & set(wanted) or stale or any(day not in held for day in days):
         run_job("features", instance, (back, ahead))

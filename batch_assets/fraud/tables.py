@@ -40,12 +40,18 @@ _RAW: Columns = {
 
 
 def _raw(name: str, what: str) -> Table:
-    return Table(name, _RAW, f"Every record of every {what} file, as it came.", ("day", "happened_on"))
+    return Table(
+        name, _RAW, f"Every record of every {what} file, as it came.", ("day", "happened_on")
+    )
 
 
 def _quarantine(name: str, what: str) -> Table:
     columns: Columns = {
-        **{k: _RAW[k] for k in _RAW if k not in ("is_fraud", "rate", "problems", "happened_on", "day")},
+        **{
+            k: _RAW[k]
+            for k in _RAW
+            if k not in ("is_fraud", "rate", "problems", "happened_on", "day")
+        },
         "reasons": (pa.list_(TEXT), "Every reason, each one that a person can act on."),
         "arrived_on": (DATE, "Day of arrival."),
         "day": (DATE, "UTC day of the record, else its day of arrival."),
@@ -122,7 +128,10 @@ DUPLICATE_TRANSACTIONS = Table(
     {
         "transaction_id": (TEXT, "Key."),
         **_ORIGIN,
-        "superseded": (pa.bool_(), "True: replaced by a correction; false: the same content again."),
+        "superseded": (
+            pa.bool_(),
+            "True: replaced by a correction; false: the same content again.",
+        ),
         "kept_file": (TEXT, "File of the row that counts."),
         "kept_row_number": (pa.int64(), "Its record."),
         "arrived_on": (DATE, "Day of arrival."),

@@ -27,7 +27,9 @@ class Table:
     @property
     def schema(self) -> pa.Schema:
         """All columns, partition columns included."""
-        return pa.schema([pa.field(n, t, metadata={"comment": c}) for n, (t, c) in self.columns.items()])
+        return pa.schema(
+            [pa.field(n, t, metadata={"comment": c}) for n, (t, c) in self.columns.items()]
+        )
 
     @property
     def file_schema(self) -> pa.Schema:

@@ -12,7 +12,7 @@ import time
 import uuid
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
@@ -98,14 +98,14 @@ class Snapshot:
         files: Collection[DataFile] | None = None,
         name: str | None = None,
     ) -> None:
-        """Make this snapshot, or only some of its files, the view ``name`` of a DuckDB connection."""
+        """Make this snapshot, or only some of its files, a view of a DuckDB connection."""
         view = name or self.table.name
         self.relation(connection, files).create_view(view, replace=True)
 
     def relation(
         self, connection: "duckdb.DuckDBPyConnection", files: Collection[DataFile] | None = None
     ) -> "duckdb.DuckDBPyRelation":
-        """This snapshot, or only some of its files, as a DuckDB relation with the table's columns."""
+        """This snapshot, or only some of its files, with the table's columns."""
         paths = [f"{self.root}/{f.path}" for f in (self.files if files is None else files)]
         if not paths:
             return connection.from_arrow(self.table.schema.empty_table())
@@ -238,17 +238,15 @@ class Warehouse:
             return DeltaTable(root)
         except TableNotFoundError:
             pass
-        try:
+        with suppress(DeltaError):  # another process was faster; opening it below tells
             DeltaTable.create(
                 root,
                 table.schema,
                 mode="error",
                 partition_by=list(table.partition_by),
                 name=table.name,
-                description=table.description[:1000],
+                description=table.description,
             )
-        except DeltaError:
-            pass  # another process was faster; opening it below tells
         return DeltaTable(root)
 
     def _publish(self, base: Snapshot, staged: StagedFile) -> AddAction:

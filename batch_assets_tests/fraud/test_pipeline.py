@@ -116,8 +116,14 @@ def test_running_again_changes_nothing(zone: Zone) -> None:
 
 @pytest.mark.parametrize(
     "lost",
-    ["warehouse/clean_transactions", "warehouse/transaction_features", "warehouse/ingested_files",
-     "warehouse/raw_transactions", "warehouse/fraud_predictions", "vectors"],
+    [
+        "warehouse/clean_transactions",
+        "warehouse/transaction_features",
+        "warehouse/ingested_files",
+        "warehouse/raw_transactions",
+        "warehouse/fraud_predictions",
+        "vectors",
+    ],
 )
 def test_what_a_person_deleted_is_built_again(zone: Zone, home: Path, lost: str) -> None:
     fill(zone, 9)

@@ -84,7 +84,7 @@ class Zone:
 
 def a_day_of_rows(day: date, count: int = 12, salt: str = "") -> list[tuple[object, ...]]:
     """Plausible rows of one day, always the same for the same arguments."""
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for n in range(count):
         at = datetime(day.year, day.month, day.day) + timedelta(seconds=7001 * n + day.day)
         amount = f"{(n * 37 + day.day * 11) % 97 + 0.25:.2f}"
