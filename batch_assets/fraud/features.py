@@ -37,13 +37,11 @@ class Feature:
 
 
 def _days(count: int) -> str:
-    return "1 day" if count == 1 else f"{count} days"
+    return "day" if count == 1 else f"{count} days"
 
 
 def _per_window(name: str, kind: pa.DataType, description: str) -> tuple[Feature, ...]:
-    return tuple(
-        Feature(name.format(w), kind, description.format(_days(w))) for w in WINDOW_DAYS
-    )
+    return tuple(Feature(name.format(w), kind, description.format(_days(w))) for w in WINDOW_DAYS)
 
 
 FEATURES: tuple[Feature, ...] = (

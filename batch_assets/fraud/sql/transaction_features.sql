@@ -7,12 +7,11 @@
 --   terminal  (t - 7 d - w, t - 7 d], the 7 days a fraud label takes to arrive
 -- A fraud counts in a terminal window from the day its label is known.
 --
--- One stream of events per customer, then one per terminal, each ordered by time and summed over
--- RANGE frames. A window's ends fall on few UTC days (for customers: its own, and 1, 7, 30 days
--- before; for terminals: 7, 8, 14, 37 days before). Rows of those edge days go in one by one. The
--- days between them are wholly inside or wholly outside each window of every scored row, so their
--- totals go in as one event, on any one of those days: what a day costs does not grow with the
--- window. In a long range every day is an edge day of some scored day, and each row goes in once.
+-- A window's ends fall on few UTC days: for customers its own and 1, 7, 30 days before, for
+-- terminals 7, 8, 14, 37 days before. Rows of these edge days are put in order of time and summed
+-- over RANGE frames. The days between them are wholly inside or wholly outside each window of every
+-- scored row: of them, only totals are read and added. So what a day costs does not grow with the
+-- window, and in a long range, where every day is an edge day of some other, each row is read once.
 WITH scored AS (
     SELECT
         transaction_id,
@@ -27,14 +26,14 @@ WITH scored AS (
     WHERE day BETWEEN $first_day AND $last_day
 ),
 
--- Grain: a scored row, a row of an edge day, or the total of the days between two edges.
+-- Grain: a scored row or, without id, a row of an earlier edge day.
 -- ``spent`` is number and amount in one integer, number * 2^90 + hundredths: a window then needs one
 -- exact sum, not two, which saves an eighth of the whole. Taken apart in customer_totals.
 customer_events AS (
     SELECT
         customer_id,
         happened_at,
-        (1::HUGEINT << 90) + (amount * 100)::BIGINT AS spent,
+        (1::HUGEINT << 90) + (amount::DECIMAL(38, 2) * 100)::HUGEINT AS spent,
         transaction_id,
         terminal_id,
         amount,
@@ -46,7 +45,7 @@ customer_events AS (
     SELECT
         customer_id,
         happened_at,
-        (1::HUGEINT << 90) + (amount * 100)::BIGINT AS spent
+        (1::HUGEINT << 90) + (amount::DECIMAL(38, 2) * 100)::HUGEINT AS spent
     FROM clean_transactions
     WHERE
         day < $first_day
@@ -56,19 +55,20 @@ customer_events AS (
             OR day BETWEEN $first_day - 1 AND $last_day - 1
         )
         AND customer_id IN (SELECT customer_id FROM scored)
-    UNION ALL BY NAME
+),
+
+-- Grain: a customer, with the totals of the days between the edges that are in each window.
+customer_whole_days AS (
     SELECT
         customer_id,
-        max(day) AS happened_at,
-        (sum(tx_count)::HUGEINT << 90) + (sum(amount_sum) * 100)::HUGEINT AS spent
+        sum((tx_count::HUGEINT << 90) + (amount_sum * 100)::HUGEINT)
+            FILTER (day > $last_day - 7) AS spent_7d,
+        sum((tx_count::HUGEINT << 90) + (amount_sum * 100)::HUGEINT) AS spent_30d
     FROM customer_days
     WHERE
-        (
-            day BETWEEN $last_day - 29 AND $first_day - 8
-            OR day BETWEEN $last_day - 6 AND $first_day - 2
-        )
-        AND customer_id IN (SELECT customer_id FROM scored)
-    GROUP BY customer_id, day > $last_day - 7
+        day BETWEEN $last_day - 29 AND $first_day - 8
+        OR day BETWEEN $last_day - 6 AND $first_day - 2
+    GROUP BY customer_id
 ),
 
 customer_sums AS (
@@ -103,60 +103,44 @@ customer_sums AS (
 -- Half of 2^90 is added before the shift so that amounts below zero, too, leave the number right.
 customer_totals AS (
     SELECT
-        * EXCLUDE (spent_1d, spent_7d, spent_30d),
-        (spent_1d + (1::HUGEINT << 89)) >> 90 AS count_1d,
-        (spent_7d + (1::HUGEINT << 89)) >> 90 AS count_7d,
-        (spent_30d + (1::HUGEINT << 89)) >> 90 AS count_30d,
-        spent_1d - (count_1d << 90) AS hundredths_1d,
-        spent_7d - (count_7d << 90) AS hundredths_7d,
-        spent_30d - (count_30d << 90) AS hundredths_30d
-    FROM customer_sums
-    WHERE transaction_id IS NOT NULL
+        scored.* EXCLUDE (spent_1d, spent_7d, spent_30d),
+        scored.spent_1d AS all_1d,
+        scored.spent_7d + coalesce(whole_days.spent_7d, 0) AS all_7d,
+        scored.spent_30d + coalesce(whole_days.spent_30d, 0) AS all_30d,
+        (all_1d + (1::HUGEINT << 89)) >> 90 AS count_1d,
+        (all_7d + (1::HUGEINT << 89)) >> 90 AS count_7d,
+        (all_30d + (1::HUGEINT << 89)) >> 90 AS count_30d,
+        all_1d - (count_1d << 90) AS hundredths_1d,
+        all_7d - (count_7d << 90) AS hundredths_7d,
+        all_30d - (count_30d << 90) AS hundredths_30d
+    FROM (SELECT * FROM customer_sums WHERE transaction_id IS NOT NULL) AS scored
+    LEFT JOIN customer_whole_days AS whole_days ON scored.customer_id = whole_days.customer_id
 ),
 
--- Grain: a fraud, with the first instant at which a scored row may know of it.
-frauds AS (
+-- Grain: a step of the numbers of known frauds in a terminal's windows: up in all when it enters,
+-- down in each when it leaves, neither before its label is known. Known only after it left: up and
+-- down at one instant, which a RANGE frame sees as one. ``frauds`` is the three numbers in one
+-- integer: 1 d + 2^40 * 7 d + 2^80 * 30 d, taken apart in terminal_totals.
+fraud_steps AS (
     SELECT
         terminal_id,
-        happened_at,
-        greatest(happened_at + INTERVAL 7 DAYS, known_on::TIMESTAMP) AS known_at
+        greatest(happened_at + to_days(after_days), known_on::TIMESTAMP) AS happened_at,
+        frauds
     FROM terminal_frauds
+    CROSS JOIN (
+        VALUES
+            (7, 1 + (1::HUGEINT << 40) + (1::HUGEINT << 80)),
+            (8, -1),
+            (14, -(1::HUGEINT << 40)),
+            (37, -(1::HUGEINT << 80))
+    ) AS steps (after_days, frauds)
     WHERE
         day BETWEEN $first_day - 37 AND $last_day - 7
         AND terminal_id IN (SELECT terminal_id FROM scored)
 ),
 
--- Grain: a step of the number of known frauds in a terminal's window: up when one is known, down
--- when it has left. Known only after it left: both at one instant, which a RANGE frame sees as one.
-fraud_steps AS (
-    SELECT
-        terminal_id,
-        known_at AS happened_at,
-        1 AS frauds_1d,
-        1 AS frauds_7d,
-        1 AS frauds_30d
-    FROM frauds
-    UNION ALL BY NAME
-    SELECT
-        terminal_id,
-        greatest(happened_at + INTERVAL 8 DAYS, known_at) AS happened_at,
-        -1 AS frauds_1d
-    FROM frauds
-    UNION ALL BY NAME
-    SELECT
-        terminal_id,
-        greatest(happened_at + INTERVAL 14 DAYS, known_at) AS happened_at,
-        -1 AS frauds_7d
-    FROM frauds
-    UNION ALL BY NAME
-    SELECT
-        terminal_id,
-        greatest(happened_at + INTERVAL 37 DAYS, known_at) AS happened_at,
-        -1 AS frauds_30d
-    FROM frauds
-),
-
--- Grain: as customer_events, and the fraud steps. Each mean is one division of exact numbers.
+-- Grain: as customer_events, and the fraud steps; steps before the first scored day, as one. Each
+-- mean is one division of exact numbers.
 terminal_events AS (
     SELECT
         transaction_id,
@@ -192,29 +176,33 @@ terminal_events AS (
     UNION ALL BY NAME
     SELECT
         terminal_id,
-        max(day) AS happened_at,
-        sum(tx_count)::INTEGER AS tx_count
+        greatest(happened_at, $first_day::TIMESTAMP) AS happened_at,
+        sum(frauds) AS frauds
+    FROM fraud_steps
+    WHERE happened_at < $last_day + 1
+    GROUP BY ALL
+),
+
+-- Grain: a terminal, as customer_whole_days.
+terminal_whole_days AS (
+    SELECT
+        terminal_id,
+        sum(tx_count) FILTER (day > $last_day - 14) AS count_7d,
+        sum(tx_count) AS count_30d
     FROM terminal_days
     WHERE
-        (
-            day BETWEEN $last_day - 36 AND $first_day - 15
-            OR day BETWEEN $last_day - 13 AND $first_day - 9
-        )
-        AND terminal_id IN (SELECT terminal_id FROM scored)
-    GROUP BY terminal_id, day > $last_day - 14
-    UNION ALL BY NAME
-    SELECT * FROM fraud_steps
+        day BETWEEN $last_day - 36 AND $first_day - 15
+        OR day BETWEEN $last_day - 13 AND $first_day - 9
+    GROUP BY terminal_id
 ),
 
 terminal_sums AS (
     SELECT
-        * EXCLUDE (tx_count, frauds_1d, frauds_7d, frauds_30d),
+        * EXCLUDE (tx_count, frauds),
         sum(tx_count) OVER window_1d AS count_1d,
         sum(tx_count) OVER window_7d AS count_7d,
         sum(tx_count) OVER window_30d AS count_30d,
-        sum(frauds_1d) OVER so_far AS frauds_1d,
-        sum(frauds_7d) OVER so_far AS frauds_7d,
-        sum(frauds_30d) OVER so_far AS frauds_30d
+        sum(frauds) OVER so_far AS frauds
     FROM terminal_events
     WINDOW
         window_1d AS (
@@ -233,6 +221,19 @@ terminal_sums AS (
             PARTITION BY terminal_id ORDER BY happened_at
             RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
         )
+),
+
+terminal_totals AS (
+    SELECT
+        scored.* EXCLUDE (count_1d, count_7d, count_30d, frauds),
+        coalesce(scored.count_1d, 0) AS count_1d,
+        coalesce(scored.count_7d, 0) + coalesce(whole_days.count_7d, 0) AS count_7d,
+        coalesce(scored.count_30d, 0) + coalesce(whole_days.count_30d, 0) AS count_30d,
+        coalesce(scored.frauds, 0) & ((1::HUGEINT << 40) - 1) AS frauds_1d,
+        (coalesce(scored.frauds, 0) >> 40) & ((1::HUGEINT << 40) - 1) AS frauds_7d,
+        coalesce(scored.frauds, 0) >> 80 AS frauds_30d
+    FROM (SELECT * FROM terminal_sums WHERE transaction_id IS NOT NULL) AS scored
+    LEFT JOIN terminal_whole_days AS whole_days ON scored.terminal_id = whole_days.terminal_id
 )
 
 SELECT
@@ -249,13 +250,12 @@ SELECT
     customer_amount_mean_1d,
     customer_amount_mean_7d,
     customer_amount_mean_30d,
-    coalesce(count_1d, 0)::INTEGER AS terminal_tx_count_1d,
-    coalesce(count_7d, 0)::INTEGER AS terminal_tx_count_7d,
-    coalesce(count_30d, 0)::INTEGER AS terminal_tx_count_30d,
+    count_1d::INTEGER AS terminal_tx_count_1d,
+    count_7d::INTEGER AS terminal_tx_count_7d,
+    count_30d::INTEGER AS terminal_tx_count_30d,
     coalesce(frauds_1d::DOUBLE / nullif(count_1d, 0)::DOUBLE, 0) AS terminal_fraud_share_1d,
     coalesce(frauds_7d::DOUBLE / nullif(count_7d, 0)::DOUBLE, 0) AS terminal_fraud_share_7d,
     coalesce(frauds_30d::DOUBLE / nullif(count_30d, 0)::DOUBLE, 0) AS terminal_fraud_share_30d,
     day
-FROM terminal_sums
-WHERE transaction_id IS NOT NULL
+FROM terminal_totals
 ORDER BY day, happened_at, transaction_id
