@@ -1,0 +1,5 @@
+"""``python -m batch_assets``: the command line."""
+
+from batch_assets.cli import main
+
+main()

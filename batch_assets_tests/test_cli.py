@@ -1,0 +1,192 @@
+"""The command line as a script sees it: output, exit codes, one line for a mistake."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+FIRST, LAST = "2026-03-01", "2026-03-26"
+COMMAND = [sys.executable, "-m", "batch_assets"]
+
+
+def call(home: Path, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    variables = {**os.environ, "BATCH_ASSETS_HOME": str(home), **environment}
+    variables.pop("DAGSTER_HOME", None)
+    return subprocess.run(
+        [*COMMAND, *arguments], env=variables, capture_output=True, text=True, check=False
+    )
+
+
+def answer(home: Path, *arguments: str) -> Any:
+    done = call(home, *arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def full_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Simulated days, from files to vectors."""
+    home = tmp_path_factory.mktemp("cli") / "home"
+    answer(home, "simulate", "--days", "26", "--customers", "300", "--terminals", "400")
+    summary = answer(home, "run", "--from", FIRST, "--to", LAST)
+    assert summary["trained_model"] == summary["model_version"]
+    return home
+
+
+def test_run_counts_every_row(full_home: Path) -> None:
+    summary = answer(full_home, "run", "--from", FIRST, "--to", LAST)
+    assert (
+        summary["rows_in"]
+        == summary["clean"] + summary["quarantined"] + summary["duplicate"]
+        > 5000
+    )
+    assert summary["scored"] == summary["clean"]
+    assert summary["scored_rows_per_second"] is None  # all of it was done before
+    assert summary["trained_model"] is None
+
+
+def test_status_names_every_asset_and_what_is_odd(full_home: Path) -> None:
+    found = answer(full_home, "status")
+    by_name = {asset["asset"]: asset for asset in found["assets"]}
+    for name in ("clean_transactions", "fraud_predictions", "transaction_embeddings"):
+        assert by_name[name]["days_present"] == 26
+        assert by_name[name]["days_missing"] == 0
+        assert by_name[name]["newest_day"] == LAST
+    assert by_name["fraud_predictions"]["rows"] == by_name["transaction_embeddings"]["rows"]
+    assert found["outdated_days"] == []
+    assert found["files"]["new"] == 0
+    assert ["truncated" in odd["reason"] for odd in found["files"]["damaged"]] == [True]
+
+
+def test_sql_gives_a_list_of_objects_and_writes_nothing(full_home: Path, tmp_path: Path) -> None:
+    rows = answer(full_home, "sql", "select day, count(*) as n from fraud_predictions group by 1")
+    assert len(rows) == 26
+    assert set(rows[0]) == {"day", "n"}
+    vectors = answer(full_home, "sql", "select count(*) as n from transaction_embeddings")
+    assert vectors[0]["n"] == sum(row["n"] for row in rows)
+    for statement in (
+        "drop view clean_transactions",
+        f"copy (select 1) to '{tmp_path}/x.csv'",
+        "select 1; select 2",
+        "select * from read_csv('/etc/hosts')",
+        "select nonsense",
+    ):
+        refused = call(full_home, "sql", statement)
+        assert refused.returncode == 1
+        assert refused.stderr.startswith("error: ")
+        assert "Traceback" not in refused.stderr
+
+
+def test_alerts_and_similar(full_home: Path) -> None:
+    alerts = answer(full_home, "alerts", "--day", LAST, "--top", "5")
+    assert [row["rank"] for row in alerts] == [1, 2, 3, 4, 5]
+    scores = [row["max_score"] for row in alerts]
+    assert scores == sorted(scores, reverse=True)
+    first = alerts[0]["transaction_id"]
+    found = answer(full_home, "similar", first, "--top", "7", "--from", "2026-03-05", "--exact")
+    assert len(found) == 7
+    assert first not in {row["transaction_id"] for row in found}
+    assert min(row["day"] for row in found) >= "2026-03-05"
+    distances = [row["distance"] for row in found]
+    assert distances == sorted(distances)
+
+
+def test_export_is_one_file_with_all_tables(full_home: Path, tmp_path: Path) -> None:
+    rows = answer(full_home, "export", str(tmp_path / "all.duckdb"))
+    with duckdb.connect(tmp_path / "all.duckdb", read_only=True) as exported:
+        names = [name for (name,) in exported.execute("show tables").fetchall()]
+        count = exported.execute("select count(*) from transaction_embeddings").fetchall()
+    assert sorted(rows) == names
+    assert count[0][0] == rows["fraud_predictions"]
+
+
+def test_evaluate_leaves_the_live_model(full_home: Path) -> None:
+    live = (full_home / "models/fraud_model/live").read_text()
+    train, test = "2026-03-01:2026-03-07", "2026-03-15:2026-03-19"
+    result = answer(full_home, "evaluate", "--train", train, "--delay", "7", "--test", test)
+    assert set(result) == {
+        "auc",
+        "average_precision",
+        "card_precision_at_100",
+        "card_precision_at_100_ceiling",
+        "test_rows",
+        "test_frauds",
+        "model_version",
+    }
+    assert result["test_frauds"] > 0
+    assert (full_home / "models/fraud_model/live").read_text() == live
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["run", "--from", "2026-03-09", "--to", "2026-03-01"], 1, "comes after the last"),
+        (["run", "--from", "2025-03-09", "--to", "2026-03-01"], 1, "start_date"),
+        (["run", "--from", "2026-03-09", "--to", "2096-03-01"], 1, "is in the future"),
+        (["run", "--from", "March", "--to", "2026-03-01"], 2, "is not a day such as"),
+        (["run", "--to", "2026-03-01"], 2, "Missing option"),
+        (["similar", "no-such-id"], 1, "no-such-id"),
+        (["alerts", "--day", "2026-06-01"], 1, "is not scored"),
+        (
+            ["evaluate", "--train", "2026-03-01", "--test", "2026-03-09:2026-03-10"],
+            2,
+            "range of days",
+        ),
+        (
+            ["evaluate", "--train", "2026-03-01:2026-03-07", "--test", "2026-03-09:2026-03-10"],
+            1,
+            "test days cannot begin",
+        ),
+        (["frobnicate"], 2, "No such command"),
+    ],
+)
+def test_a_mistake_gets_one_clear_line(
+    full_home: Path, arguments: list[str], code: int, says: str
+) -> None:
+    done = call(full_home, *arguments)
+    assert done.returncode == code, done.stderr
+    assert says in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "says"),
+    [
+        (
+            "feeds.yaml",
+            "feeds:\n  shop: {glob: a.csv, format: xls}\n",
+            "feed 'shop', field 'format'",
+        ),
+        ("feeds.yaml", "feeds: [", "is not valid YAML"),
+        ("settings.toml", "start_date = 'soon'\n", "setting 'start_date'"),
+        ("settings.toml", "start = 2026-01-01\n", "unknown setting"),
+    ],
+)
+def test_a_wrong_setting_is_named(tmp_path: Path, file: str, text: str, says: str) -> None:
+    (tmp_path / "settings.toml").write_text("start_date = 2026-03-01\n")
+    (tmp_path / "feeds.yaml").write_text("feeds: {}\n")
+    (tmp_path / file).write_text(text)
+    done = call(tmp_path, "run", "--from", "2026-03-01", "--to", "2026-03-02")
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert str(tmp_path / file) in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_without_feeds_it_says_what_to_do(tmp_path: Path) -> None:
+    done = call(tmp_path, "run", "--from", "2026-03-01", "--to", "2026-03-02")
+    assert done.returncode == 1
+    assert "batch-assets simulate" in done.stderr
+
+
+def test_help_teaches() -> None:
+    done = call(Path("/nonexistent"), "--help")
+    assert done.returncode == 0
+    for command in ("simulate", "run", "status", "similar", "alerts", "sql", "export", "evaluate"):
+        assert command in done.stdout
