@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batch_assets.errors import BatchAssetsError
+from batch_assets.run_records import close_kept_files, write_without_waiting
 from batch_assets.settings import data_home
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def dagster_instance() -> "Iterator[DagsterInstance]":
     from dagster import DagsterInstance
     from dagster._core.errors import DagsterError
 
+    write_without_waiting()
     logging.getLogger("dagster").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -51,8 +53,11 @@ def dagster_instance() -> "Iterator[DagsterInstance]":
             instance = DagsterInstance.get()
         except DagsterError as error:
             raise BatchAssetsError(f"{data_home() / 'dagster' / INSTANCE_FILE}: {error}") from error
-        with instance:
-            yield instance
+        try:
+            with instance:
+                yield instance
+        finally:
+            close_kept_files()
 
 
 def run_job(
