@@ -5,12 +5,12 @@ Exit codes: 0 done; 1 something that the message says how to put right; 2 wrong 
 
 import os
 import sys
-from collections.abc import Callable
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+from rich.markup import escape
 
 from batch_assets.errors import BatchAssetsError
 from batch_assets.show import console, print_json, print_table, progress_bars, status_tables
@@ -23,7 +23,6 @@ app = typer.Typer(
     help="Batch inference made of Dagster assets: from raw files to predictions one can search.\n\n"
     "Data lives in $BATCH_ASSETS_HOME (default: data/ in the clone). Start with [b]batch-assets "
     "demo[/b], or describe your own feeds in feeds.yaml (docs/feeds.md) and use [b]run[/b].",
-    no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -62,6 +61,17 @@ def _pipeline() -> "Pipeline":
     from batch_assets.fraud.run import open_pipeline
 
     return open_pipeline()
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        from batch_assets.fraud.training import code_version
+
+        print(code_version())
+        raise typer.Exit
 
 
 @app.command()
@@ -235,22 +245,22 @@ def dev(port: Annotated[int, typer.Option(help="Port of the UI.")] = 3000) -> No
 
 
 def main() -> None:
-    """Entry point: errors that a person can put right are one line on stderr."""
-    _guarded(app)
+    """Entry point: a mistake that a person can put right is one line on stderr."""
+    from typer.exceptions import Abort, TyperException
 
-
-def _guarded(command: Callable[[], None]) -> None:
     try:
-        command()
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False, prog_name=app.info.name)
+    except TyperException as error:
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else app.info.name
+        _fail(f"{error.format_message()} (see {command} --help)", error.exit_code)
     except BatchAssetsError as error:
-        err.print(f"[bold red]error:[/] {_escaped(error)}", soft_wrap=True, highlight=False)
-        raise SystemExit(1) from None
-    except KeyboardInterrupt:
-        err.print("stopped; what was committed stays, and the next run goes on from there")
-        raise SystemExit(130) from None
+        _fail(str(error), 1)
+    except (KeyboardInterrupt, Abort):
+        _fail("stopped; what was committed stays, and the next run goes on from there", 130)
+    raise SystemExit(code if isinstance(code, int) else 0)
 
 
-def _escaped(error: BaseException) -> str:
-    from rich.markup import escape
-
-    return escape(str(error))
+def _fail(message: str, code: int) -> NoReturn:
+    err.print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True, highlight=False)
+    raise SystemExit(code)
