@@ -63,15 +63,24 @@ def _pipeline() -> "Pipeline":
     return open_pipeline()
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            out.print(version("batch_assets"))
+        except PackageNotFoundError:
+            out.print("not installed")
+        raise typer.Exit
+
+
 @app.callback()
 def _options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print it.")
+    ] = False,
 ) -> None:
-    if version:
-        from batch_assets.fraud.training import code_version
-
-        print(code_version())
-        raise typer.Exit
+    """Options of all commands."""
 
 
 @app.command()
