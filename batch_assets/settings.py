@@ -29,6 +29,8 @@ PATTERNS = {
     "device": "expected auto, cpu, cuda, cuda:1 (or another number) or mps",
     "memory_limit": "expected a size such as 1GB, 512MB or 1.5GiB",
 }
+MOST_THREADS = 8
+MEGABYTES_A_THREAD = 500
 HourOfDay = Annotated[int, Field(ge=0, le=23)]
 
 
@@ -42,8 +44,8 @@ def data_home() -> Path:
 
 def _usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
-        return max(1, len(os.sched_getaffinity(0)))
-    return os.cpu_count() or 1
+        return max(1, min(MOST_THREADS, len(os.sched_getaffinity(0))))
+    return min(MOST_THREADS, os.cpu_count() or 1)
 
 
 class Settings(BaseSettings):
@@ -68,17 +70,19 @@ class Settings(BaseSettings):
         pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
         description="auto, cpu, cuda, cuda:1 or mps.",
     )
-    memory_limit: str = Field(
-        "1GB",
-        pattern=r"^\d+(\.\d+)? ?([kKMGT]i?B)$",
-        description="Memory that DuckDB may use before it spills to disk.",
-    )
     threads: int = Field(
         default_factory=_usable_cores,
         ge=1,
-        description="Threads of DuckDB and torch; by default all cores this process may use.",
+        description="Threads of DuckDB; by default all cores this process may use, at most 8.",
     )
-    schedule_hour: HourOfDay = Field(2, description="Hour at which the nightly job starts.")
+    memory_limit: str = Field(
+        default_factory=lambda values: f"{MEGABYTES_A_THREAD * values.get('threads', 2)}MB",
+        pattern=r"^\d+(\.\d+)? ?([kKMGT]i?B)$",
+        description="Memory that DuckDB may use before it spills to disk; 500 MB a thread.",
+    )
+    schedule_hour: MOST_THREADS = 8
+MEGABYTES_A_THREAD = 500
+HourOfDay = Field(2, description="Hour at which the nightly job starts.")
     schedule_time_zone: str = Field("UTC", description="Time zone of schedule_hour.")
     catch_up_days: int = Field(
         90, ge=1, description="How many days back the nightly job looks for missed days."
