@@ -80,9 +80,7 @@ class Settings(BaseSettings):
         pattern=r"^\d+(\.\d+)? ?([kKMGT]i?B)$",
         description="Memory that DuckDB may use before it spills to disk; 500 MB a thread.",
     )
-    schedule_hour: MOST_THREADS = 8
-MEGABYTES_A_THREAD = 500
-HourOfDay = Field(2, description="Hour at which the nightly job starts.")
+    schedule_hour: HourOfDay = Field(2, description="Hour at which the nightly job starts.")
     schedule_time_zone: str = Field("UTC", description="Time zone of schedule_hour.")
     catch_up_days: int = Field(
         90, ge=1, description="How many days back the nightly job looks for missed days."
