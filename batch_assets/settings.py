@@ -130,12 +130,17 @@ def load_settings() -> Settings:
         settings = Settings()
         _refuse_unknown_names(path)
     except ValidationError as error:
-        raise BatchAssetsError("; ".join(_explain(e, path) for e in error.errors())) from error
+        raise BatchAssetsError("; ".join(_explain(e, path) for e in _causes(error))) from error
     except OSError as error:
         raise BatchAssetsError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:  # no TOML, or no UTF-8
         raise BatchAssetsError(f"{path} is not valid TOML: {error}") from error
     return settings
+
+
+def _causes(error: ValidationError) -> list[Any]:
+    """Without settings that are only wrong because another one, which they follow, is."""
+    return [e for e in error.errors() if e["type"] != "default_factory_not_called"]
 
 
 def _explain(error: Any, path: Path) -> str:
