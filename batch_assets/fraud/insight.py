@@ -74,7 +74,7 @@ def reasons_of_days(pipeline: Pipeline, days: Sequence[date]) -> DayMetadata:
 
 
 def scores_of_days(pipeline: Pipeline, days: Sequence[date]) -> DayMetadata:
-    """Histogram of scores."""
+    """Histogram of scores; logarithmic, as nearly all are close to nought."""
     bars = _by_day(pipeline, "insight_scores", days, tables.FRAUD_PREDICTIONS)
 
     def of_day(day: date) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def scores_of_days(pipeline: Pipeline, days: Sequence[date]) -> DayMetadata:
         if not counts:
             return {}
         points = [(f"{i / 20:.2f}", float(counts.get(i, 0))) for i in range(20)]
-        return {"scores": bar_plot("transactions by score", points)}
+        return {"scores": bar_plot("transactions by score (logarithmic)", points, log=True)}
 
     return of_day
 
@@ -122,19 +122,8 @@ def _quality_window(pipeline: Pipeline, days: Sequence[date]) -> list[date]:
 
 def quality_of_days(pipeline: Pipeline, days: Sequence[date]) -> dict[date, dict[str, float]]:
     """AUC and average precision of each day that has both frauds and genuine transactions."""
-    from sklearn.metrics import average_precision_score, roc_auc_score
-
     rows = _by_day(
         pipeline, "insight_quality", days, tables.FRAUD_PREDICTIONS, tables.FRAUD_LABELS
     )
-    result = {}
-    for day, (row,) in sorted(rows.items()):
-        labels, scores = row["labels"], row["scores"]
-        if any(labels) and not all(labels):
-            result[day] = {
-                "auc": float(roc_auc_score(labels, scores)),
-                "average_precision": float(average_precision_score(labels, scores)),
-                "transactions": float(len(labels)),
-                "frauds": float(sum(labels)),
-            }
-    return result
+    names = ("auc", "average_precision", "transactions", "frauds")
+    return {day: {name: row[name] for name in names} for day, (row,) in sorted(rows.items())}

@@ -22,14 +22,18 @@ read AS (
     SELECT
         *,
         upper(coalesce(currency_text, $currency)) AS currency,
+        coalesce(regexp_full_match(amount_text, $number_pattern), false) AS is_bare_amount,
         -- digits alone: spaces, symbols and currency codes go
-        regexp_replace(amount_text, '[\s\x{a0}\x{202f}€$£¥₩₹]|\b[A-Z]{3}\b', '', 'g') AS amount_digits,
+        CASE
+            WHEN is_bare_amount THEN amount_text
+            ELSE regexp_replace(amount_text, '[\s\x{a0}\x{202f}€$£¥₩₹]|\b[A-Z]{3}\b', '', 'g')
+        END AS amount_digits,
         regexp_replace(rate_text, '[\s\x{a0}]', '', 'g') AS rate_digits,
         $time_format IN ('epoch_s', 'epoch_ms')
             OR regexp_matches(time_text, ':\d\d([.,]\d+)?\s*(Z|[+-]\d\d(:?\d\d)?)$') AS is_utc,
         CASE
+            WHEN is_utc THEN NULL
             WHEN $time_format = 'iso' THEN try_cast(time_text AS TIMESTAMP)
-            WHEN $time_format IN ('epoch_s', 'epoch_ms') THEN NULL
             ELSE try_strptime(time_text, $time_format)
         END AS wall_clock
     FROM trimmed
@@ -43,9 +47,10 @@ utc AS (
         END AS epoch_us,
         CASE
             WHEN $time_format NOT IN ('epoch_s', 'epoch_ms') AND is_utc
-                THEN timezone('UTC', try_cast(time_text AS TIMESTAMPTZ))
-            WHEN wall_clock BETWEEN TIMESTAMP '1900-01-01' AND TIMESTAMP '2200-01-01'
-                THEN timezone('UTC', timezone($time_zone, wall_clock))
+                THEN make_timestamp(epoch_us(try_cast(time_text AS TIMESTAMPTZ)))
+            WHEN wall_clock NOT BETWEEN TIMESTAMP '1900-01-01' AND TIMESTAMP '2200-01-01' THEN NULL
+            WHEN $time_zone = 'UTC' THEN wall_clock
+            ELSE make_timestamp(epoch_us(timezone($time_zone, wall_clock)))
         END AS guess
     FROM read
 ),
@@ -53,13 +58,13 @@ placed AS (
     SELECT
         *,
         CASE
-            WHEN is_utc THEN false
-            ELSE timezone($time_zone, timezone('UTC', guess)) <> wall_clock
+            WHEN is_utc OR $time_zone = 'UTC' THEN false
+            ELSE timezone($time_zone, make_timestamptz(epoch_us(guess))) <> wall_clock
         END AS is_gap,
         CASE
-            WHEN is_utc THEN NULL
-            WHEN timezone($time_zone, timezone('UTC', guess - INTERVAL 1 HOUR)) = wall_clock THEN -1
-            WHEN timezone($time_zone, timezone('UTC', guess + INTERVAL 1 HOUR)) = wall_clock THEN 1
+            WHEN is_utc OR $time_zone = 'UTC' THEN NULL
+            WHEN timezone($time_zone, make_timestamptz(epoch_us(guess) - 3600000000)) = wall_clock THEN -1
+            WHEN timezone($time_zone, make_timestamptz(epoch_us(guess) + 3600000000)) = wall_clock THEN 1
         END AS twin
     FROM utc
 ),
@@ -80,7 +85,7 @@ judged AS (
     SELECT
         *,
         CASE
-            WHEN NOT regexp_full_match(amount_digits, $number_pattern) THEN NULL
+            WHEN NOT (is_bare_amount OR regexp_full_match(amount_digits, $number_pattern)) THEN NULL
             ELSE try_cast(replace(replace(amount_digits, $thousands, ''), $decimal, '.') AS DECIMAL(18, 4))
         END AS amount,
         CASE
@@ -93,6 +98,7 @@ judged AS (
         END AS is_fraud,
         -- a currency sign that says otherwise than the currency beside it
         CASE
+            WHEN is_bare_amount THEN NULL
             WHEN contains(amount_text, '€') THEN ['EUR']
             WHEN contains(amount_text, '£') THEN ['GBP', 'EGP', 'FKP', 'GIP', 'LBP', 'SHP', 'SYP', 'SDG', 'SSP']
             WHEN contains(amount_text, '¥') THEN ['JPY', 'CNY']
@@ -173,7 +179,12 @@ SELECT
     other,
     line,
     happened_at,
-    timezone($time_zone, timezone('UTC', happened_at)) AS local_time,
+    CASE
+        WHEN $time_zone = 'UTC' THEN happened_at
+        WHEN happened_at IS NULL THEN NULL
+        WHEN wall_clock IS NOT NULL THEN wall_clock
+        ELSE timezone($time_zone, make_timestamptz(epoch_us(happened_at)))
+    END AS local_time,
     amount,
     currency,
     is_fraud,
