@@ -1,22 +1,26 @@
 """What Dagster loads."""
 
 from datetime import timedelta
+from functools import partial
 
 import dagster as dg
 
 from batch_assets.engines.gpu import GPU
 from batch_assets.fraud import checks, jobs
 from batch_assets.fraud.assets import cleaning, features, ingestion, model, report, scoring
+from batch_assets.run_records import write_without_waiting
 from batch_assets.settings import load_settings
 from batch_assets.storage.resources import ModelStoreResource, WarehouseResource
 from batch_assets.storage.vectors.resource import LanceDBResource
 
+write_without_waiting()
 settings = load_settings()
 policy = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=settings.freshness_hours))
-assets = dg.load_assets_from_modules([ingestion, cleaning, features, model, scoring, report])
+with_policy = partial(dg.apply_freshness_policy, policy=policy)
+modules = [ingestion, cleaning, features, model, scoring, report]
 
 defs = dg.Definitions(
-    assets=[asset.map_asset_specs(lambda s: dg.apply_freshness_policy(s, policy)) for asset in assets],
+    assets=dg.load_assets_from_modules(modules),
     asset_checks=[*checks.BLOCKING_CHECKS, *checks.NEWEST_DAY_CHECKS],
     jobs=[
         jobs.daily_job,
@@ -27,7 +31,7 @@ defs = dg.Definitions(
         jobs.freshness_job,
         jobs.maintenance,
     ],
-    schedules=[jobs.nightly, jobs.hourly_freshness, jobs.weekly_maintenance],
+    schedules=[jobs.nightly, jobs.daily_freshness, jobs.weekly_maintenance],
     sensors=[jobs.late_data],
     resources={
         "warehouse": WarehouseResource(
@@ -40,4 +44,4 @@ defs = dg.Definitions(
         "gpu": GPU(device=settings.device),
     },
     executor=dg.in_process_executor,
-)
+).map_asset_specs(func=with_policy)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import uuid
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from batch_assets.errors import BatchAssetsError
 from batch_assets.run_records import close_kept_files, write_without_waiting
+from batch_assets.running import bury_dead_runs, this_process_runs
 from batch_assets.settings import data_home
 
 if TYPE_CHECKING:
@@ -42,8 +44,7 @@ def prepare_dagster_home() -> Path:
 def dagster_instance() -> "Iterator[DagsterInstance]":
     """The instance of this data home."""
     prepare_dagster_home()
-    from dagster import DagsterInstance
-    from dagster._core.errors import DagsterError
+    from dagster import DagsterError, DagsterInstance
 
     write_without_waiting()
     logging.getLogger("dagster").setLevel(logging.ERROR)
@@ -55,6 +56,7 @@ def dagster_instance() -> "Iterator[DagsterInstance]":
             raise BatchAssetsError(f"{data_home() / 'dagster' / INSTANCE_FILE}: {error}") from error
         try:
             with instance:
+                bury_dead_runs(instance)
                 yield instance
         finally:
             close_kept_files()
@@ -82,8 +84,11 @@ def run_job(
     from batch_assets.fraud.jobs import range_tags
 
     ops = {op: {"config": dict(values)} for op, values in (config or {}).items()}
+    run_id = str(uuid.uuid4())
+    this_process_runs(run_id)
     result = defs.resolve_job_def(name).execute_in_process(
         instance=instance,
+        run_id=run_id,
         tags={**(range_tags(*days) if days else {}), "batch_assets/started_by": "command line"},
         run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}, "ops": ops},
         raise_on_error=False,

@@ -1,6 +1,6 @@
 """Asset checks. The blocking ones stop what comes after a table that is wrong."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -8,8 +8,17 @@ import dagster as dg
 
 from batch_assets.fraud import tables
 from batch_assets.fraud.assets.common import pipeline_of
-from batch_assets.fraud.features import LOOK_BACK_DAYS
-from batch_assets.fraud.keys import State, days_between
+from batch_assets.fraud.keys import (
+    CLEAN,
+    FEATURES,
+    LABELS,
+    MISSING,
+    PREDICTIONS,
+    TOTALS,
+    State,
+    Step,
+    days_between,
+)
 from batch_assets.fraud.pipeline import Pipeline, last_closed_day
 from batch_assets.fraud.scoring import EMBEDDINGS
 from batch_assets.fraud.sql import sql_text
@@ -30,24 +39,44 @@ def _days(context: dg.AssetCheckExecutionContext, pipeline: Pipeline) -> list[da
     return built[-NEWEST_DAYS:] or [last_closed_day()]
 
 
+def _changed_meanwhile(
+    state: State, days: Sequence[date], steps: Sequence[Step], look_back: int = 0
+) -> set[date]:
+    """Days that were built from what is no longer so: another run goes on, or late rows came.
+
+    They are to be built, and checked, again; until then they may disagree with other days.
+    """
+    wide = days_between(date.fromordinal(min(days).toordinal() - look_back), max(days))
+    changed = [
+        day
+        for day in wide
+        if any(state.recorded(s, day) not in (MISSING, state.key(s, day)) for s in steps)
+    ]
+    return {d for d in days if any(0 <= (d - c).days <= look_back for c in changed)}
+
+
 def _wrong_rows(
-    state: State, sql_name: str, views: dict[str, tuple[Table, Sequence[date] | None]]
+    state: State, sql_name: str, views: Mapping[str, tuple[Table, Sequence[date]]]
 ) -> list[dict[str, Any]]:
     """Rows of a statement that selects what is wrong; none is right."""
     with state.warehouse.connect() as connection:
         for name, (table, days) in views.items():
             snapshot = state.snapshot(table)
-            snapshot.register(connection, None if days is None else snapshot.on(days), name)
+            snapshot.register(connection, snapshot.on(days), name)
         return connection.sql(sql_text(sql_name)).to_arrow_table().to_pylist()
 
 
-def _result(wrong: list[dict[str, Any]], what: str, days: Sequence[date]) -> dg.AssetCheckResult:
-    metadata: dict[str, Any] = {"days": f"{days[0]} to {days[-1]}", "wrong": len(wrong)}
+def _result(
+    wrong: list[dict[str, Any]], what: str, days: Sequence[date], changed: Collection[date]
+) -> dg.AssetCheckResult:
+    metadata: dict[str, Any] = {
+        "days": f"{days[0]} to {days[-1]}",
+        "wrong": len(wrong),
+        "days_to_be_built_again": len(changed),
+    }
     if wrong:
         columns = [dg.TableColumn(name, "string") for name in wrong[0]]
-        records = [
-            dg.TableRecord({k: str(v) for k, v in row.items()}) for row in wrong[:EXAMPLES]
-        ]
+        records = [dg.TableRecord({k: str(v) for k, v in row.items()}) for row in wrong[:EXAMPLES]]
         metadata["examples"] = dg.TableMetadataValue(records, dg.TableSchema(columns))
     return dg.AssetCheckResult(passed=not wrong, description=what, metadata=metadata)
 
@@ -59,8 +88,10 @@ def every_record_is_accounted_for(
     """Of each file: records in = clean + quarantined + duplicate."""
     with pipeline_of(warehouse) as pipeline:
         days, state = _days(context, pipeline), pipeline.state()
+        changed = _changed_meanwhile(state, days, [CLEAN])
+        steady = [day for day in days if day not in changed]
         with state.warehouse.connect() as connection:
-            files = [f for d in days for f in state.raw_transactions.get(d, [])]
+            files = [f for d in steady for f in state.raw_transactions.get(d, [])]
             state.snapshot(tables.RAW_TRANSACTIONS).register(connection, files)
             for table in (
                 tables.CLEAN_TRANSACTIONS,
@@ -68,9 +99,9 @@ def every_record_is_accounted_for(
                 tables.DUPLICATE_TRANSACTIONS,
             ):
                 snapshot = state.snapshot(table)
-                snapshot.register(connection, snapshot.on(days))
+                snapshot.register(connection, snapshot.on(steady))
             rows = connection.sql(sql_text("check_accounting")).to_arrow_table().to_pylist()
-    return _result(rows, "files whose records are not all accounted for", days)
+    return _result(rows, "files whose records are not all accounted for", days, changed)
 
 
 @dg.asset_check(asset="clean_transactions", blocking=True)
@@ -79,11 +110,16 @@ def transaction_keys_are_unique(
 ) -> dg.AssetCheckResult:
     """No key of these days stands twice, on whatever day."""
     with pipeline_of(warehouse) as pipeline:
-        days = _days(context, pipeline)
+        days, state = _days(context, pipeline), pipeline.state()
         clean = tables.CLEAN_TRANSACTIONS
-        views = {"fresh": (clean, days), "every": (clean, None)}
-        wrong = _wrong_rows(pipeline.state(), "check_unique_keys", views)
-    return _result(wrong, "keys that stand more than once", days)
+        held = sorted({*state.snapshot(clean).by_day, *days})
+        changed = _changed_meanwhile(state, held, [CLEAN])
+        views = {
+            "fresh": (clean, [day for day in days if day not in changed]),
+            "every": (clean, [day for day in held if day not in changed]),
+        }
+        wrong = _wrong_rows(state, "check_unique_keys", views)
+    return _result(wrong, "keys that stand more than once", days, changed)
 
 
 @dg.asset_check(asset="transaction_features", blocking=True)
@@ -92,15 +128,18 @@ def features_do_not_look_ahead(
 ) -> dg.AssetCheckResult:
     """A sample of each day, computed again row by row from what was known at that moment alone."""
     with pipeline_of(warehouse) as pipeline:
-        days = _days(context, pipeline)
-        back = days_between(date.fromordinal(days[0].toordinal() - LOOK_BACK_DAYS), days[-1])
+        days, state = _days(context, pipeline), pipeline.state()
+        steps = [CLEAN, LABELS, TOTALS, FEATURES]
+        changed = _changed_meanwhile(state, days, steps, FEATURES.look_back)
+        steady = [day for day in days if day not in changed]
+        back = days_between(date.fromordinal(days[0].toordinal() - FEATURES.look_back), days[-1])
         views = {
-            "transaction_features": (tables.TRANSACTION_FEATURES, days),
+            "transaction_features": (tables.TRANSACTION_FEATURES, steady),
             "clean_transactions": (tables.CLEAN_TRANSACTIONS, back),
             "fraud_labels": (tables.FRAUD_LABELS, back),
         }
-        wrong = _wrong_rows(pipeline.state(), "check_look_ahead", views)
-    return _result(wrong, "features that differ from what was known at that moment", days)
+        wrong = _wrong_rows(state, "check_look_ahead", views)
+    return _result(wrong, "features that differ from what was known at that moment", days, changed)
 
 
 @dg.asset_check(
@@ -115,10 +154,11 @@ def every_transaction_is_scored(
 ) -> dg.AssetCheckResult:
     """Every clean transaction has features, a score and a vector, all of the same scoring."""
     with pipeline_of(warehouse, vectors) as pipeline:
-        days = _days(context, pipeline)
-        state = pipeline.state()
+        days, state = _days(context, pipeline), pipeline.state()
+        changed = _changed_meanwhile(state, days, [CLEAN, LABELS, TOTALS, FEATURES, PREDICTIONS])
+        steady = [day for day in days if day not in changed]
         views = {
-            table.name: (table, days)
+            table.name: (table, steady)
             for table in (
                 tables.CLEAN_TRANSACTIONS,
                 tables.TRANSACTION_FEATURES,
@@ -126,18 +166,19 @@ def every_transaction_is_scored(
             )
         }
         wrong = _wrong_rows(state, "check_complete", views)
-        wrong += _vector_gaps(pipeline, state, days)
-    return _result(wrong, "transactions without features, score or vector", days)
+        wrong += _vector_gaps(state, steady)
+    return _result(wrong, "transactions without features, score or vector", days, changed)
 
 
-def _vector_gaps(pipeline: Pipeline, state: State, days: Sequence[date]) -> list[dict[str, Any]]:
+def _vector_gaps(state: State, days: Sequence[date]) -> list[dict[str, Any]]:
     predictions = state.snapshot(tables.FRAUD_PREDICTIONS)
     gaps = []
     for day in days:
-        rows = predictions.rows([day])
-        expected = (predictions.keys.get(day), rows)
-        if rows and state.vector_keys.get(day) != expected:
-            gaps.append({"day": day, "missing": f"vectors {expected}, {state.vector_keys.get(day)}"})
+        key, rows = predictions.keys.get(day), predictions.rows([day])
+        held_key, held = state.vector_keys.get(day, (None, 0))
+        if rows and (held_key, held) != (key, rows):
+            missing = f"{rows} vectors of scoring {key}; there are {held} of {held_key}"
+            gaps.append({"day": day, "missing": missing})
     return gaps
 
 
@@ -153,7 +194,9 @@ def vector_keys_are_unique(
     return dg.AssetCheckResult(passed=rows == keys, metadata={"rows": rows, "keys": keys})
 
 
-def _newest_day_check(name: str, newest: Callable[[State], date | None]) -> dg.AssetChecksDefinition:
+def _newest_day_check(
+    name: str, newest: Callable[[State], date | None]
+) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=name,
         name="newest_closed_day_is_there",
@@ -186,9 +229,10 @@ NEWEST_DAY_CHECKS = [
     *(
         _newest_day_check(table.name, _newest_of(table))
         for table in (
+            tables.RAW_TRANSACTIONS,
+            tables.EXCHANGE_RATES,
             tables.CLEAN_TRANSACTIONS,
             tables.FRAUD_LABELS,
-            tables.EXCHANGE_RATES,
             tables.TRANSACTION_FEATURES,
             tables.FRAUD_PREDICTIONS,
             tables.DAILY_RISK_REPORT,

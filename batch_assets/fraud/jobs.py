@@ -1,7 +1,7 @@
 """Jobs, the nightly schedule, and the sensor that notices files."""
 
 from collections.abc import Iterable, Sequence
-from datetime import date, timedelta
+from datetime import UTC, date, timedelta
 from typing import Any
 
 import dagster as dg
@@ -11,6 +11,7 @@ from batch_assets.fraud.checks import BLOCKING_CHECKS, NEWEST_DAY_CHECKS
 from batch_assets.fraud.landing import digest
 from batch_assets.fraud.maintenance import tidy
 from batch_assets.fraud.pipeline import MODEL, Pipeline, last_closed_day
+from batch_assets.running import bury_dead_runs
 from batch_assets.settings import load_settings
 from batch_assets.storage.resources import ModelStoreResource, WarehouseResource
 from batch_assets.storage.vectors.resource import LanceDBResource
@@ -18,7 +19,9 @@ from batch_assets.storage.vectors.resource import LanceDBResource
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
 RAW_ASSETS = ("raw_exchange_rates", "raw_transactions", "raw_fraud_labels")
+KEEPS_TABLES = ("freshness", "maintenance")
 SCORED_ASSETS = ("fraud_predictions", "transaction_embeddings", "daily_risk_report")
+GOING_ON = "a run that may change the answer is going on"
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -78,6 +81,13 @@ def maintenance() -> None:
     tidy_stores()
 
 
+def a_run_is_going_on(instance: dg.DagsterInstance) -> bool:
+    """Whether a run is queued or started that may change what there is to do."""
+    bury_dead_runs(instance)
+    unfinished = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
+    return any(run.job_name not in KEEPS_TABLES for run in unfinished)
+
+
 def range_tags(first: date, last: date) -> dict[str, str]:
     """Tags that make one run of a range of daily partitions."""
     return {RANGE_START: str(first), RANGE_END: str(last)}
@@ -117,8 +127,10 @@ def nightly(
     vectors: LanceDBResource,
     models: ModelStoreResource,
 ) -> Any:
-    """One run a gap; a run that is still going on is not asked for again."""
-    until = context.scheduled_execution_time.date() - timedelta(days=1)
+    """One run a gap; nothing while a run is going on, of which the next night sees what it left."""
+    if a_run_is_going_on(context.instance):
+        return dg.SkipReason(GOING_ON)
+    until = context.scheduled_execution_time.astimezone(UTC).date() - timedelta(days=1)
     with pipeline_of(warehouse, vectors, models) as pipeline:
         missed = missed_days(pipeline, until)
     if not missed:
@@ -130,12 +142,14 @@ def nightly(
 
 
 @dg.schedule(
-    name="hourly_freshness",
+    name="daily_freshness",
     job=freshness_job,
-    cron_schedule="15 * * * *",
-    default_status=dg.DefaultScheduleStatus.STOPPED,
+    cron_schedule=f"0 {(load_settings().schedule_hour + 4) % 24} * * *",
+    execution_timezone=load_settings().schedule_time_zone,
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Four hours after the nightly run: is the newest closed day there?",
 )
-def hourly_freshness() -> dg.RunRequest:
+def daily_freshness() -> dg.RunRequest:
     """Runs the checks of the newest closed day."""
     return dg.RunRequest()
 
@@ -166,11 +180,9 @@ def late_data(
     vectors: LanceDBResource,
     models: ModelStoreResource,
 ) -> Any:
-    """Files first become raw rows; which days those touch is known, and asked for, at the next look."""
-    names = (ingest_job.name, daily_job.name)
-    unfinished = context.instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
-    if any(run.job_name in names for run in unfinished):
-        return dg.SkipReason("a run that may change the answer is going on")
+    """Files first become raw rows; the days that those touch are asked for at the next look."""
+    if a_run_is_going_on(context.instance):
+        return dg.SkipReason(GOING_ON)
     with pipeline_of(warehouse, vectors, models) as pipeline:
         news = [(look.key(file), file.arrived) for look in pipeline.looks() for file in look.news()]
         if news:

@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Sequence
+from math import log1p
 
 from dagster import MarkdownMetadataValue
 
@@ -9,14 +10,21 @@ WIDTH, HEIGHT, MARGIN = 480, 160, 36
 Point = tuple[float | str, float]
 
 
-def bar_plot(title: str, bars: Sequence[Point]) -> MarkdownMetadataValue:
-    """Bars with their labels below the axis."""
-    top = max((value for _, value in bars), default=0) or 1
+def bar_plot(title: str, bars: Sequence[Point], log: bool = False) -> MarkdownMetadataValue:
+    """Bars with their labels below the axis.
+
+    Args:
+        log: heights are logarithmic, for counts of which some are a thousand times others.
+    """
+    most = max((value for _, value in bars), default=0) or 1
+    heights = [log1p(value) if log else value for _, value in bars]
+    top = max(heights, default=0) or 1
     step = (WIDTH - 2 * MARGIN) / max(1, len(bars))
     shapes = [
-        f'<rect x="{MARGIN + i * step + 1:.1f}" y="{_y(value, 0, top):.1f}" width="{step - 2:.1f}" '
-        f'height="{HEIGHT - MARGIN - _y(value, 0, top):.1f}" fill="#4f43dd"/>'
-        for i, (_, value) in enumerate(bars)
+        f'<rect x="{MARGIN + i * step + 1:.1f}" y="{_y(height, 0, top):.1f}" '
+        f'width="{step - 2:.1f}" height="{HEIGHT - MARGIN - _y(height, 0, top):.1f}" '
+        f'fill="#4f43dd"/>'
+        for i, height in enumerate(heights)
     ]
     every = max(1, len(bars) // 10)
     labels = [
@@ -24,7 +32,7 @@ def bar_plot(title: str, bars: Sequence[Point]) -> MarkdownMetadataValue:
         for i, (label, _) in enumerate(bars)
         if i % every == 0
     ]
-    return _markdown(title, [*shapes, *labels, _text(MARGIN - 4, MARGIN, f"{top:,.0f}", "end")])
+    return _markdown(title, [*shapes, *labels, _text(MARGIN - 4, MARGIN, f"{most:,.0f}", "end")])
 
 
 def line_plot(title: str, points: Sequence[Point]) -> MarkdownMetadataValue:
@@ -53,8 +61,11 @@ def _y(value: float, low: float, high: float) -> float:
 
 
 def _text(x: float, y: float, text: str, anchor: str = "middle") -> str:
-    safe = text.replace("&", "&amp;").replace("<", "&lt;")
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{safe}</text>'
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{_safe(text)}</text>'
+
+
+def _safe(text: object) -> str:
+    return str(text).replace("&", "&amp;").replace("<", "&lt;")
 
 
 def _markdown(title: str, shapes: Sequence[str]) -> MarkdownMetadataValue:

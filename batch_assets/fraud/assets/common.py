@@ -13,6 +13,7 @@ from batch_assets.fraud.build import Built
 from batch_assets.fraud.keys import Step
 from batch_assets.fraud.pipeline import Pipeline
 from batch_assets.partitions import DAILY, days_of
+from batch_assets.running import this_process_runs
 from batch_assets.settings import load_settings
 from batch_assets.storage.resources import ModelStoreResource, WarehouseResource
 from batch_assets.storage.tables import Table
@@ -21,6 +22,8 @@ from batch_assets.storage.warehouse import Snapshot
 
 OWNERS = ["team:fraud-data"]
 DayMetadata = Callable[[date], dict[str, Any]]
+Lineage = dict[str, list[tuple[str, str]]]
+"""Column -> the (asset, column) pairs that it is computed from."""
 
 
 def table_spec(
@@ -28,14 +31,10 @@ def table_spec(
     group: str,
     deps: Sequence[str],
     code_version: str,
-    lineage: dict[str, list[tuple[str, str]]] | None = None,
+    lineage: Lineage | None = None,
     kinds: frozenset[str] = frozenset({"duckdb", "deltalake"}),
 ) -> dg.AssetSpec:
-    """Spec of an asset that is a Delta table.
-
-    Args:
-        lineage: column -> the (asset, column) pairs it is computed from.
-    """
+    """Spec of an asset that is a Delta table."""
     schema = dg.TableSchema(
         columns=[
             dg.TableColumn(name, str(kind), description=comment)
@@ -44,12 +43,7 @@ def table_spec(
     )
     metadata: dict[str, Any] = {"dagster/column_schema": schema}
     if lineage:
-        metadata["dagster/column_lineage"] = dg.TableColumnLineage(
-            {
-                column: [dg.TableColumnDep(dg.AssetKey(a), c) for a, c in sources]
-                for column, sources in lineage.items()
-            }
-        )
+        metadata["dagster/column_lineage"] = column_lineage(lineage)
     return dg.AssetSpec(
         table.name,
         deps=deps,
@@ -63,7 +57,17 @@ def table_spec(
     )
 
 
-def same_columns(table: Table, source: Table) -> dict[str, list[tuple[str, str]]]:
+def column_lineage(lineage: Lineage) -> dg.TableColumnLineage:
+    """Lineage as Dagster wants it."""
+    return dg.TableColumnLineage(
+        {
+            column: [dg.TableColumnDep(dg.AssetKey(asset), name) for asset, name in sources]
+            for column, sources in lineage.items()
+        }
+    )
+
+
+def same_columns(table: Table, source: Table) -> Lineage:
     """Lineage of the columns that have the same name in the source table."""
     return {c: [(source.name, c)] for c in table.columns if c in source.columns}
 
@@ -102,28 +106,46 @@ def build_days(
         work: fills its second argument as days are published.
         metadata: asset name and days -> what to show of one day.
     """
+    this_process_runs(context.run_id)
     days = days_of(context.partition_keys)
     built = Built()
     names = [key.to_user_string() for key in sorted(context.selected_asset_keys)]
     try:
         work(days, built)
+        shown = {name: metadata(name, days) for name in names}
     except BaseException:
-        done = sorted([*built.made, *built.unchanged])
-        for name in names:
-            of_day = metadata(name, done)
-            for day in done:
-                context.log_event(
-                    dg.AssetMaterialization(name, partition=str(day), metadata=of_day(day))
-                )
+        _record_published(context, names, built, metadata)
         raise
     made = set(built.made)
     for name in names:
-        of_day = metadata(name, days)
         for day in days:
             context.add_asset_metadata(
-                {**of_day(day), "rebuilt": day in made}, asset_key=name, partition_key=str(day)
+                {**shown[name](day), "rebuilt": day in made}, asset_key=name, partition_key=str(day)
             )
     context.log.info("%d days built, %d were up to date", len(built.made), len(built.unchanged))
+
+
+def _record_published(
+    context: dg.AssetExecutionContext,
+    names: Sequence[str],
+    built: Built,
+    metadata: Callable[[str, list[date]], DayMetadata],
+) -> None:
+    made = set(built.made)
+    done = sorted(made | set(built.unchanged))
+    for name in names:
+        try:
+            of_day = metadata(name, done)
+        except Exception as error:  # that the days are there matters more than what they look like
+            context.log.warning("%s: no metadata of the days that were published: %s", name, error)
+            of_day = _nothing
+        for day in done:
+            shown = {**of_day(day), "rebuilt": day in made}
+            context.log_event(dg.AssetMaterialization(name, partition=str(day), metadata=shown))
+
+
+def _nothing(day: date) -> dict[str, Any]:
+    return {}
 
 
 def table_metadata(snapshot: Snapshot) -> DayMetadata:

@@ -29,9 +29,15 @@ daily_totals = sql_step_asset(
     lineage={
         "customer_days": {
             "customer_id": [(_CLEAN, "customer_id")],
+            "tx_count": [(_CLEAN, "transaction_id")],
             "amount_sum": [(_CLEAN, "amount")],
+            "day": [(_CLEAN, "day")],
         },
-        "terminal_days": {"terminal_id": [(_CLEAN, "terminal_id")]},
+        "terminal_days": {
+            "terminal_id": [(_CLEAN, "terminal_id")],
+            "tx_count": [(_CLEAN, "transaction_id")],
+            "day": [(_CLEAN, "day")],
+        },
         "terminal_frauds": {
             **same_columns(tables.TERMINAL_FRAUDS, tables.CLEAN_TRANSACTIONS),
             "known_on": [("fraud_labels", "known_on")],

@@ -1,20 +1,28 @@
 """The fraud model: trained on days whose labels are known, saved under the hash of its content."""
 
 from datetime import date
+from importlib import resources
 from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
 from batch_assets.engines.gpu import GPU_POOL
-from batch_assets.fraud.assets.common import OWNERS, pipeline_of
+from batch_assets.fraud.assets.common import OWNERS, column_lineage, pipeline_of
+from batch_assets.fraud.features import FEATURES
 from batch_assets.fraud.keys import days_between
+from batch_assets.fraud.landing import digest
 from batch_assets.fraud.pipeline import MODEL
 from batch_assets.fraud.plots import line_plot
 from batch_assets.fraud.train_model import train_and_save
 from batch_assets.fraud.training_data import recent_training_days
+from batch_assets.running import this_process_runs
 from batch_assets.settings import load_settings
 from batch_assets.storage.resources import ModelStoreResource, WarehouseResource
+
+_FEATURES, _LABELS = "transaction_features", "fraud_labels"
+_CODE = resources.files("batch_assets.fraud").joinpath("training.py").read_text(encoding="utf-8")
+_SOURCES = [*((_FEATURES, feature.name) for feature in FEATURES), (_LABELS, "is_fraud")]
 
 
 class TrainingConfig(dg.Config):
@@ -31,7 +39,14 @@ class TrainingConfig(dg.Config):
     owners=OWNERS,
     kinds={"torch"},
     pool=GPU_POOL,
-    deps=["transaction_features", "fraud_labels"],
+    deps=[_FEATURES, _LABELS],
+    code_version=digest(_CODE, *(feature.name for feature in FEATURES))[:8],
+    metadata={
+        "dagster/column_schema": dg.TableSchema(
+            [dg.TableColumn("model_version", "string", description="Hash of weights and card.")]
+        ),
+        "dagster/column_lineage": column_lineage({"model_version": _SOURCES}),
+    },
     description="A small network with piecewise-linear encoded inputs; the version that it is "
     "given is a hash of its content, and the newest one is live.",
 )
@@ -42,6 +57,7 @@ def fraud_model(
     models: ModelStoreResource,
 ) -> dg.MaterializeResult[Any]:
     """Train, save, and make the result the live model."""
+    this_process_runs(context.run_id)
     with pipeline_of(warehouse, models=models) as pipeline:
         if config.from_day and config.to_day:
             days = days_between(

@@ -15,6 +15,7 @@ daily_risk_report = sql_step_asset(
             **same_columns(tables.DAILY_RISK_REPORT, tables.FRAUD_PREDICTIONS),
             "max_score": [("fraud_predictions", "score")],
             "rank": [("fraud_predictions", "score")],
+            "tx_count": [("fraud_predictions", "transaction_id")],
             "amount_sum": [("fraud_predictions", "amount")],
         }
     },

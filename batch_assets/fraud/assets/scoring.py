@@ -1,6 +1,7 @@
 """Predictions and embeddings: one pass of the live model over each day's features."""
 
 from datetime import date
+from typing import Any
 
 import dagster as dg
 
@@ -10,15 +11,18 @@ from batch_assets.fraud.assets.common import (
     OWNERS,
     DayMetadata,
     build_days,
+    column_lineage,
     pipeline_of,
     same_columns,
     table_metadata,
     table_spec,
 )
+from batch_assets.fraud.build import Built
 from batch_assets.fraud.features import FEATURES
 from batch_assets.fraud.insight import scores_of_days
 from batch_assets.fraud.keys import PREDICTIONS
-from batch_assets.fraud.scoring import EMBEDDINGS
+from batch_assets.fraud.pipeline import MODEL, Pipeline
+from batch_assets.fraud.scoring import EMBEDDINGS, PASSED_THROUGH
 from batch_assets.partitions import DAILY
 from batch_assets.storage.resources import ModelStoreResource, WarehouseResource
 from batch_assets.storage.vectors.resource import LanceDBResource
@@ -26,6 +30,7 @@ from batch_assets.storage.vectors.resource import LanceDBResource
 GROUP = "predictions"
 _FEATURES = "transaction_features"
 _INPUTS = [(_FEATURES, feature.name) for feature in FEATURES]
+_MODEL_VERSION = [(MODEL, "model_version")]
 _DEPS = [_FEATURES, "fraud_model"]
 _PREDICTIONS = table_spec(
     tables.FRAUD_PREDICTIONS,
@@ -35,9 +40,16 @@ _PREDICTIONS = table_spec(
     {
         **same_columns(tables.FRAUD_PREDICTIONS, tables.TRANSACTION_FEATURES),
         "score": _INPUTS,
+        "model_version": _MODEL_VERSION,
+        "scored_at": [],
     },
     kinds=frozenset({"torch", "deltalake"}),
 )
+_COMMENTS = {
+    **{name: comment for name, (_, comment) in tables.FRAUD_PREDICTIONS.columns.items()},
+    "vector": "Embedding; neighbours are transactions that the model sees alike.",
+    "scoring_key": "What it was made from; fraud_predictions names the same for the day.",
+}
 _EMBEDDINGS = dg.AssetSpec(
     EMBEDDINGS.name,
     deps=_DEPS,
@@ -49,10 +61,19 @@ _EMBEDDINGS = dg.AssetSpec(
     partitions_def=DAILY,
     metadata={
         "dagster/column_schema": dg.TableSchema(
-            [dg.TableColumn(f.name, str(f.type)) for f in EMBEDDINGS.schema]
+            [
+                dg.TableColumn(field.name, str(field.type), description=_COMMENTS[field.name])
+                for field in EMBEDDINGS.schema
+            ]
         ),
-        "dagster/column_lineage": dg.TableColumnLineage(
-            {"vector": [dg.TableColumnDep(dg.AssetKey(a), c) for a, c in _INPUTS]}
+        "dagster/column_lineage": column_lineage(
+            {
+                **{name: [(_FEATURES, name)] for name in (*PASSED_THROUGH, "day")},
+                "vector": _INPUTS,
+                "score": _INPUTS,
+                "model_version": _MODEL_VERSION,
+                "scoring_key": [(_FEATURES, "day"), *_MODEL_VERSION],
+            }
         ),
     },
 )
@@ -72,25 +93,35 @@ def score_transactions(  # type: ignore[no-untyped-def]
     models: ModelStoreResource,
     gpu: GPU,
 ):
+    """Scores and vectors of the run's days, with the model loaded once."""
+    device, note = gpu.resolve()
+    context.log.info("scoring on %s (%s)", device, note)
     with pipeline_of(warehouse, vectors, models, gpu) as pipeline:
-        context.log.info(gpu.resolve()[1])
+
+        def work(days: list[date], built: Built) -> None:
+            pipeline.build(PREDICTIONS, days, built)
+            pipeline.vectors.optimise(EMBEDDINGS)
 
         def metadata(name: str, days: list[date]) -> DayMetadata:
             if name == EMBEDDINGS.name:
-                held = pipeline.vectors.days(EMBEDDINGS)
-                return lambda day: {
-                    "dagster/partition_row_count": held[day].rows if day in held else 0
-                }
+                return _vector_metadata(pipeline)
             plain = table_metadata(pipeline.warehouse.snapshot(tables.FRAUD_PREDICTIONS))
             scores = scores_of_days(pipeline, days)
-            version = pipeline.state().model_version or ""
-            return lambda day: {**plain(day), **scores(day), "model_version": version}
+            how = {"model_version": pipeline.models.live(MODEL) or "", "device": note}
+            return lambda day: {**plain(day), **scores(day), **how}
 
-        build_days(
-            context, lambda days, built: _none(pipeline.build(PREDICTIONS, days, built)), metadata
-        )
-        pipeline.vectors.optimise(EMBEDDINGS)
+        build_days(context, work, metadata)
 
 
-def _none(value: object) -> None:
-    """Drop a result."""
+def _vector_metadata(pipeline: Pipeline) -> DayMetadata:
+    held = pipeline.vectors.days(EMBEDDINGS)
+
+    def of_day(day: date) -> dict[str, Any]:
+        if day not in held:
+            return {"dagster/partition_row_count": 0}
+        return {
+            "dagster/partition_row_count": held[day].rows,
+            "made_from": held[day].version_key or "nothing",
+        }
+
+    return of_day

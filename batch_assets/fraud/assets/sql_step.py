@@ -8,6 +8,7 @@ import dagster as dg
 
 from batch_assets.fraud.assets.common import (
     DayMetadata,
+    Lineage,
     build_days,
     pipeline_of,
     step_metadata,
@@ -18,7 +19,6 @@ from batch_assets.fraud.pipeline import Pipeline
 from batch_assets.partitions import DAILY
 from batch_assets.storage.resources import WarehouseResource
 
-Lineage = dict[str, list[tuple[str, str]]]
 Insight = Callable[[Pipeline, Sequence[date]], DayMetadata]
 
 
