@@ -1,16 +1,27 @@
 """Who watches progress: nobody, or a progress bar of the command line in the same process."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
+from typing import Protocol
 
-Watcher = Callable[[str, date], None]
+
+class Watcher(Protocol):
+    """Shows how far things are."""
+
+    def advance(self, what: str, day: date) -> None:
+        """One more day of something is done."""
+
+    def advance_to(self, what: str, done: int, of: int) -> None:
+        """So many parts of something are done."""
+
+
 _watchers: list[Watcher] = []
 
 
 @contextmanager
 def watched_by(watcher: Watcher) -> Iterator[None]:
-    """Tell ``watcher(what, day)`` of each day that is done."""
+    """Tell the watcher of all that is done in this process."""
     _watchers.append(watcher)
     try:
         yield
@@ -21,7 +32,13 @@ def watched_by(watcher: Watcher) -> Iterator[None]:
 def report(what: str, day: date) -> None:
     """A day of something is done."""
     for watcher in _watchers:
-        watcher(what, day)
+        watcher.advance(what, day)
+
+
+def report_share(what: str, done: int, of: int) -> None:
+    """So many parts of something are done."""
+    for watcher in _watchers:
+        watcher.advance_to(what, done, of)
 
 
 _measured: dict[str, tuple[int, float]] = {}

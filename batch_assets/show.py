@@ -139,5 +139,5 @@ def progress_bars(console: Console) -> Iterator[Bars]:
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as shown:
         bars = Bars(shown)
-        with progress.watched_by(bars.advance):
+        with progress.watched_by(bars):
             yield bars

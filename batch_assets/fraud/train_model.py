@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
+from batch_assets import progress
 from batch_assets.fraud.features import FEATURES
 from batch_assets.fraud.pipeline import MODEL, Pipeline
 from batch_assets.fraud.training_data import MOST_TRAINING_ROWS, labelled_rows
@@ -24,7 +25,7 @@ def train_on(
         name=MODEL,
         seed=seed,
         genuine_kept=rows.genuine_kept,
-        progress=lambda epoch: pipeline.progress(MODEL, days[-1]),
+        progress=lambda p: progress.report_share(MODEL, p.done, p.total),
     )
 
 
