@@ -17,10 +17,10 @@ write_without_waiting()
 settings = load_settings()
 policy = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=settings.freshness_hours))
 with_policy = partial(dg.apply_freshness_policy, policy=policy)
-modules = [ingestion, cleaning, features, model, scoring, report]
+assets = dg.load_assets_from_modules([ingestion, cleaning, features, model, scoring, report])
 
 defs = dg.Definitions(
-    assets=dg.load_assets_from_modules(modules),
+    assets=[a.map_asset_specs(with_policy) for a in assets if isinstance(a, dg.AssetsDefinition)],
     asset_checks=[*checks.BLOCKING_CHECKS, *checks.NEWEST_DAY_CHECKS],
     jobs=[
         jobs.daily_job,
@@ -44,4 +44,4 @@ defs = dg.Definitions(
         "gpu": GPU(device=settings.device),
     },
     executor=dg.in_process_executor,
-).map_asset_specs(func=with_policy)
+)

@@ -79,6 +79,7 @@ def run_job(
 
     Raises:
         RunFailedError: with what went wrong in the step that failed.
+        KeyboardInterrupt: the run was interrupted (SIGINT or SIGTERM).
     """
     from batch_assets.definitions import defs
     from batch_assets.fraud.jobs import range_tags
@@ -94,15 +95,24 @@ def run_job(
         raise_on_error=False,
     )
     if not result.success:
-        raise RunFailedError(f"{_why(result)} (run {result.run_id}, see it in the UI)")
-    return result.run_id
+        failed, error = _what_failed(result)
+        if error and error.cls_name == "DagsterExecutionInterruptedError":
+            raise KeyboardInterrupt
+        why = error.message.strip() if error else "its log says more"
+        raise RunFailedError(f"{failed} failed: {why} (run {run_id}, see it in the UI)")
+    return run_id
 
 
-def _why(result: Any) -> str:
+def _what_failed(result: Any) -> tuple[str, Any]:
+    """The step that failed, or the run, and the first cause."""
     for event in result.all_events:
-        if event.is_step_failure and event.step_failure_data.error:
+        error = None
+        if event.is_step_failure:
             error = event.step_failure_data.error
+        elif event.is_job_failure:
+            error = event.job_failure_data.error
+        if error:
             while error.cause:
                 error = error.cause
-            return f"{event.step_key} failed: {error.message.strip()}"
-    return "the run failed"
+            return event.step_key or "the run", error
+    return "the run", None

@@ -42,7 +42,7 @@ daily_job = dg.define_asset_job(
 )
 ingest_job = dg.define_asset_job(
     "ingest",
-    dg.AssetSelection.assets(*RAW_ASSETS),
+    dg.AssetSelection.assets(*RAW_ASSETS) - _late_checks,
     description="The raw tables of some days of arrival.",
 )
 features_job = dg.define_asset_job(
