@@ -119,6 +119,17 @@ class State:
         self._look_up_vectors = vector_keys
         self._snapshots: dict[str, Snapshot] = {}
         self._keys: dict[tuple[str, date, bool], str] = {}
+        self._planned: set[date] = set()
+
+    def plan(self, days: Iterable[date]) -> None:
+        """Days that are to be built, beside those that were built before.
+
+        Days that are neither count as missing, now and later: what looks back on them is not
+        outdated because they could be built, it becomes so when they are.
+        """
+        if not self._planned.issuperset(days := set(days)):
+            self._planned |= days
+            self._keys = {named: key for named, key in self._keys.items() if not named[2]}
 
     def snapshot(self, table: Table) -> Snapshot:
         """The version of a table that this look sees."""
@@ -187,7 +198,7 @@ class State:
 
         Args:
             settled: False: from upstream days as they are now. True: as they will be when all
-                upstream steps are up to date.
+                upstream days that were ever built, or are planned, are up to date.
         """
         known = self._keys.get((step.name, day, settled))
         if known is None:
@@ -203,9 +214,10 @@ class State:
         return digest(*parts)[:16]
 
     def _upstream_key(self, step: Step, day: date, settled: bool) -> str:
-        if settled and (day >= self.settings.start_date):
+        recorded = self.recorded(step, day)
+        if settled and (recorded != MISSING or day in self._planned):
             return self.key(step, day, settled=True)
-        return self.recorded(step, day)
+        return recorded
 
     def _own_parts(self, step: Step, day: date) -> list[str]:
         settings = self.settings
@@ -224,7 +236,14 @@ class State:
         return []
 
     def stale(self, step: Step, days: Iterable[date], *, settled: bool = False) -> list[date]:
-        """The days whose recorded key is not what it is to be."""
+        """The days whose recorded key is not what it is to be.
+
+        Args:
+            settled: see :meth:`key`; these days are planned then.
+        """
+        days = list(days)
+        if settled:
+            self.plan(days)
         return [d for d in days if self.recorded(step, d) != self.key(step, d, settled=settled)]
 
 

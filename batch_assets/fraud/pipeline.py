@@ -164,6 +164,7 @@ class Pipeline:
     def wanted_keys(self, days: Sequence[date]) -> list[str]:
         """Keys that all tables of these days are to have."""
         state = self.state()
+        state.plan(days)
         return [state.key(step, day, settled=True) for step in _steps(state) for day in days]
 
 
