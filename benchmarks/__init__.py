@@ -1,1 +1,1 @@
-"""What the parts cost: rows a second and peak memory. ``python -m benchmarks --help`` tells more."""
+"""What the parts cost: rows a second, and peak memory. ``python -m benchmarks --help`` says how."""

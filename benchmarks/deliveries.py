@@ -29,15 +29,19 @@ EUROPEAN = """\
 """
 # one transaction in a hundred is a fraud, and of a larger amount
 SELECT = """\
-WITH made AS (
-    SELECT
-        'T' || lpad(range::VARCHAR, 12, '0') AS transaction_id,
-        'C' || (hash(range) % $customers)::VARCHAR AS card,
-        'D' || (hash(range + 7) % $terminals)::VARCHAR AS device,
-        hash(range + 3) % 100 < 1 AS fraud,
-        hash(range + 1) % 30000 + fraud::INTEGER * 250000 AS hundredths,
-        $day::DATE + to_seconds(3600 + (hash(range + 2) % 82800)::INTEGER) AS moment
+WITH numbers AS (
+    SELECT if(hash(range + 11) % 10000 < $repeated * 10000, range - 1, range) AS n
     FROM range($first, $last)
+),
+made AS (
+    SELECT
+        'T' || lpad(n::VARCHAR, 12, '0') AS transaction_id,
+        'C' || (hash(n) % $customers)::VARCHAR AS card,
+        'D' || (hash(n + 7) % $terminals)::VARCHAR AS device,
+        hash(n + 3) % 100 < 1 AS fraud,
+        hash(n + 1) % 30000 + fraud::INTEGER * 250000 AS hundredths,
+        $day::DATE + to_seconds(3600 + (hash(n + 2) % 82800)::INTEGER) AS moment
+    FROM numbers
 )
 SELECT
     transaction_id,
@@ -50,7 +54,8 @@ FROM made
 """
 PLAIN = {"amount": "(hundredths / 100)::DECIMAL(18, 2)", "time": "moment"}
 LOCAL = {
-    "amount": "format('{:t.}', hundredths // 100) || ',' || lpad((hundredths % 100)::VARCHAR, 2, '0') || ' €'",
+    "amount": "format('{:t.}', hundredths // 100) || ',' "
+    "|| lpad((hundredths % 100)::VARCHAR, 2, '0') || ' €'",
     "time": "strftime(moment, '%d.%m.%Y %H:%M:%S')",
 }
 
@@ -61,11 +66,13 @@ class Delivery:
 
     Args:
         ending: ``parquet``, ``csv``, ``csv.gz`` or ``jsonl``.
+        repeated: share of the rows that say again what another one says.
         european: CSV with ``;``, ``1.234,56 €`` and local times.
         files: number of files a day.
     """
 
     ending: str
+    repeated: float = 0.0
     european: bool = False
     files: int = 1
     days: int = 1
@@ -82,7 +89,7 @@ class Delivery:
 
 
 def deliver(home: Path, rows: int, how: Delivery) -> None:
-    """Write a data home with ``rows`` transactions, labels beside them, over the delivery's days."""
+    """Write a data home with ``rows`` transactions and their labels, over the delivery's days."""
     home.mkdir(parents=True, exist_ok=True)
     (home / "settings.toml").write_text(f"start_date = {DAY}\n", encoding="utf-8")
     feed = FEED.format(ending=how.ending, format=how.format)
@@ -106,6 +113,7 @@ def deliver(home: Path, rows: int, how: Delivery) -> None:
                 {
                     "first": rows * part // parts,
                     "last": rows * (part + 1) // parts,
+                    "repeated": how.repeated,
                     "customers": how.customers,
                     "terminals": how.terminals,
                     "day": day,

@@ -127,17 +127,21 @@ def versions() -> dict[str, str]:
     return found
 
 
-def write(name: str, what: str, results: Result, folder: Path = RESULTS) -> None:
+def write(
+    name: str, what: str, results: Result, module: str | None = None, folder: Path = RESULTS
+) -> None:
     """Write ``NAME.json`` and ``NAME.md``.
 
     Args:
         what: first line of the benchmark's description.
         results: case -> its figures, or a text that says why there are none; may be nested.
+        module: what to run for it, where that is not ``benchmarks NAME``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     document = {
         "benchmark": name,
         "what": what,
+        "command": f"python -m {module or f'benchmarks {name}'}",
         "date": datetime.now(UTC).date().isoformat(),
         "machine": machine(),
         "versions": versions(),
@@ -172,12 +176,7 @@ def _markdown(document: Mapping[str, Any]) -> str:
     packages = ", ".join(f"{k} {v}" for k, v in document["versions"].items())
     head = " | ".join(["", "case", *(title for title, _ in _COLUMNS.values()), ""]).strip()
     rule = "|---|" + "---:|" * len(_COLUMNS)
-    table = [
-        f"| {line.case} | "
-        + " | ".join(show(line.figures[k]) if k in line.figures else "" for k, (_, show) in _COLUMNS.items())
-        + " |"
-        for line in lines
-    ]
+    table = [f"| {line.case} | {' | '.join(_cells(line.figures))} |" for line in lines]
     memory = machine_["memory_bytes"] / 2**30
     text = [
         f"# {name}",
@@ -190,15 +189,19 @@ def _markdown(document: Mapping[str, Any]) -> str:
         "",
         *notes,
         *([""] if notes else []),
-        f"Measured on {document['date']} by `python -m benchmarks {name}`: "
+        f"Measured on {document['date']} by `{document['command']}`: "
         f"{machine_['cpu']}, {machine_['cores']} cores, {memory:.0f} GiB, {machine_['system']}.",
-        "Seconds are medians, each run in a process of its own; memory is the highest that it had, "
+        "Seconds are medians, each run in a process of its own; memory is the most that it held, "
         "the interpreter and all libraries included.",
         "",
         f"With {packages}.",
         "",
     ]
     return "\n".join(text)
+
+
+def _cells(figures: Mapping[str, Any]) -> list[str]:
+    return [show(figures[name]) if name in figures else "" for name, (_, show) in _COLUMNS.items()]
 
 
 def _lines(results: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[_Line]:

@@ -17,16 +17,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batch_assets.fraud import tables
-from batch_assets.fraud.currencies import CURRENCIES
-from batch_assets.fraud.feeds import COLUMNS_NEEDED, Feeds, Kind
+from batch_assets.fraud.feeds import Feeds, Kind
 from batch_assets.fraud.landing import LandedFile, digest, scan_landing
-from batch_assets.fraud.readers import SCHEMA, read_records
 from batch_assets.fraud.sql import sql_text
+from batch_assets.fraud.staging import stage_files
 from batch_assets.settings import Settings
 from batch_assets.storage.tables import Table
 from batch_assets.storage.warehouse import (
     ConcurrentWrite,
-    DataFile,
     Snapshot,
     StagedFile,
     Warehouse,
@@ -89,7 +87,9 @@ class Landing:
 
     def news(self, days: Collection[date] | None = None) -> list[LandedFile]:
         """Files that are new or changed, of the named days of arrival or of all."""
-        return [f for f in self.files if (days is None or f.arrived in days) and not self.is_done(f)]
+        return [
+            f for f in self.files if (days is None or f.arrived in days) and not self.is_done(f)
+        ]
 
 
 def look(warehouse: Warehouse, feeds: Feeds, settings: Settings, kind: Kind) -> Landing:
@@ -165,78 +165,24 @@ def _commit_days(
     # a chunk before this one moved both tables on; days of this chunk are still as they were
     raw, register = warehouse.snapshot(landing.raw.table), warehouse.snapshot(tables.INGESTED_FILES)
     with warehouse.staging() as folder:
-        added: list[StagedFile] = []
-        removed: list[DataFile] = []
-        entries: dict[date, list[dict[str, Any]]] = {}
-        for day, files in chunk.items():
-            held = raw.by_day.get(day, [])
-            entries[day] = []
-            for file in files:
-                old = [f for f in held if f.key.startswith(f"{file.file_id}.")]
-                staged = [] if file.copy_of else _stage(connection, landing, file, folder)
-                removed += old
-                added += staged
-                entries[day].append(_entry(landing, file, staged))
-            progress(day)
+        to_read = {day: [f for f in files if not f.copy_of] for day, files in chunk.items()}
+        staged = stage_files(
+            connection, landing.settings, landing.kind, to_read, landing.key, folder, progress
+        )
+        entries = {
+            day: [_entry(landing, file, staged.get(file.file_id, [])) for file in files]
+            for day, files in chunk.items()
+        }
+        added = [one for of_file in staged.values() for one in of_file]
+        removed = [
+            held
+            for day, files in chunk.items()
+            for held in raw.by_day.get(day, [])
+            if held.key.partition(".")[0] in {file.file_id for file in files}
+        ]
         if added or removed:
             warehouse.commit(raw, added, removed, list(chunk))
         _register(warehouse, register, entries, folder)
-
-
-def _stage(
-    connection: "duckdb.DuckDBPyConnection", landing: Landing, file: LandedFile, folder: Path
-) -> list[StagedFile]:
-    target = folder / f"{file.file_id}-{file.arrived}"
-    records = pa.RecordBatchReader.from_batches(SCHEMA, read_records(file.feed, file.path))
-    connection.register("records", records)
-    connection.execute(
-        f"COPY ({sql_text('ingest')}) TO '{_quoted(target)}' (FORMAT parquet, COMPRESSION zstd, "
-        "PARTITION_BY (day, happened_on), OVERWRITE_OR_IGNORE)",
-        _parameters(landing, file),
-    )
-    connection.unregister("records")
-    return [
-        StagedFile(path, _partition(path, target), landing.key(file))
-        for path in sorted(target.rglob("*.parquet"))
-    ]
-
-
-def _quoted(path: Path) -> str:
-    return str(path).replace("'", "''")
-
-
-def _partition(path: Path, root: Path) -> dict[str, date]:
-    pairs = (part.split("=", 1) for part in path.relative_to(root).parts[:-1])
-    return {name: date.fromisoformat(value) for name, value in pairs}
-
-
-def _parameters(landing: Landing, file: LandedFile) -> dict[str, Any]:
-    feed, settings = file.feed, landing.settings
-    thousands = "," if feed.decimal == "." else "."
-    point, comma = (f"[{mark}]" for mark in (feed.decimal, thousands))
-    whole = rf"-?(\d{{1,3}}({comma}\d{{3}})+|\d+)"
-    needed = list(COLUMNS_NEEDED[landing.kind])
-    if landing.kind == "transactions":
-        needed.append("currency")
-    return {
-        "feed": feed.name,
-        "region": feed.region,
-        "file": file.name,
-        "prefix": feed.prefix,
-        "currency": feed.currency,
-        "decimal": feed.decimal,
-        "thousands": thousands,
-        "number_pattern": rf"{whole}({point}\d{{1,4}})?",
-        "rate_pattern": rf"{whole}({point}\d{{1,10}})?",
-        "time_format": feed.time_format,
-        "time_zone": feed.time_zone,
-        "ambiguous_time": feed.ambiguous_time,
-        "arrived": file.arrived,
-        "first_day": settings.start_date,
-        "tolerance_days": settings.future_tolerance_days,
-        "needed": needed,
-        "known_currencies": list(CURRENCIES),
-    }
 
 
 def _entry(landing: Landing, file: LandedFile, staged: list[StagedFile]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from deltalake.transaction import AddAction, RemoveAction
 
 from batch_assets.errors import BatchAssetsError
+from batch_assets.storage.memory import release_memory
 from batch_assets.storage.tables import DAY, Table
 
 if TYPE_CHECKING:
@@ -154,6 +155,7 @@ class Warehouse:
                 yield connection
         finally:
             shutil.rmtree(spill, ignore_errors=True)
+            release_memory()
 
     @contextmanager
     def staging(self) -> Iterator[Path]:

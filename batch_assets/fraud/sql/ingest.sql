@@ -1,9 +1,12 @@
--- One row a record of one landing file: what it says as text, what that means, and why it cannot be used.
--- Grain: record of the file. Key: row_number, and 0 for the file as a whole (possibly more than once).
--- View:  records (text columns of batch_assets.fraud.readers.SCHEMA).
--- Parameters: the feed's description, the day of arrival and the first partition.
+-- One row a record of some landing files of a feed: what it says as text, what that means, and why it cannot be used.
+-- Grain: record of a file. Key: file, row_number, and 0 for the file as a whole (possibly more than once).
+-- View:  records (batch_assets.fraud.staging.RECORDS).
+-- Parameters: the feed's description and the first partition.
 WITH trimmed AS (
     SELECT
+        file_id,
+        file,
+        arrived,
         row_number,
         $prefix || nullif(trim(key), '') AS transaction_id,
         $prefix || nullif(trim(customer), '') AS customer_id,
@@ -154,8 +157,8 @@ explained AS (
                         THEN 'the time ' || time_text || ' exists twice in ' || $time_zone
                     WHEN happened_at IS NULL THEN 'the time ''' || time_text || ''' is not of the format '
                         || $time_format
-                    WHEN happened_at::DATE > $arrived + $tolerance_days::INTEGER
-                        THEN 'the time ' || time_text || ' lies in the future of its arrival on ' || $arrived
+                    WHEN happened_at::DATE > arrived + $tolerance_days::INTEGER
+                        THEN 'the time ' || time_text || ' lies in the future of its arrival on ' || arrived
                     WHEN happened_at::DATE < $first_day
                         THEN 'the time ' || time_text || ' lies before the first partition, ' || $first_day
                 END
@@ -166,7 +169,7 @@ explained AS (
 SELECT
     $feed AS feed,
     $region AS region,
-    $file AS file,
+    file,
     row_number,
     transaction_id,
     customer_id,
@@ -191,9 +194,10 @@ SELECT
     rate,
     problems,
     CASE
-        WHEN happened_at::DATE BETWEEN $first_day AND $arrived + $tolerance_days::INTEGER
+        WHEN happened_at::DATE BETWEEN $first_day AND arrived + $tolerance_days::INTEGER
             THEN happened_at::DATE
-        ELSE $arrived
+        ELSE arrived
     END AS happened_on,
-    $arrived AS day
+    arrived AS day,
+    file_id
 FROM explained

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 ROWS_PER_FILE = 1024 * 1024
 ROWS_PER_PARTITION = 2048
+PARTITIONS_OF_A_MILLION = 512
 INDEX_ABOVE = 50_000
 """Rows from which a vector index pays; below, comparing every row takes under 10 ms."""
 
@@ -70,8 +71,13 @@ def optimise(
 
 
 def partitions_for(rows: int) -> int:
-    """Number of partitions of a vector index over so many rows."""
-    return min(8192, max(1, rows // ROWS_PER_PARTITION))
+    """Number of partitions of a vector index over so many rows.
+
+    Training takes rows times partitions, a search the root of the partitions less: beyond a
+    million rows the number grows with the root of the rows.
+    """
+    most = PARTITIONS_OF_A_MILLION * max(1.0, rows / 2**20) ** 0.5
+    return max(1, min(rows // ROWS_PER_PARTITION, round(most)))
 
 
 def covered_fragments(dataset: "LanceDataset", column: str) -> frozenset[int]:
