@@ -106,7 +106,7 @@ def build_days(
         work: fills its second argument as days are published.
         metadata: asset name and days -> what to show of one day.
     """
-    this_process_runs(context.run_id)
+    this_process_runs(context.run.run_id)
     days = days_of(context.partition_keys)
     built = Built()
     names = [key.to_user_string() for key in sorted(context.selected_asset_keys)]

@@ -57,7 +57,7 @@ def fraud_model(
     models: ModelStoreResource,
 ) -> dg.MaterializeResult[Any]:
     """Train, save, and make the result the live model."""
-    this_process_runs(context.run_id)
+    this_process_runs(context.run.run_id)
     with pipeline_of(warehouse, models=models) as pipeline:
         if config.from_day and config.to_day:
             days = days_between(

@@ -1,0 +1,214 @@
+"""The schedule catches up, and the sensor asks for exactly what files changed."""
+
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batch_assets.definitions import defs
+from batch_assets.fraud import jobs, tables
+from batch_assets.fraud.features import LOOK_BACK_DAYS
+from batch_assets.fraud.keys import days_between
+from batch_assets.fraud.pipeline import Pipeline
+from batch_assets_tests.fraud.runs import requested_days, resources, run, run_requested
+from batch_assets_tests.fraud.zone import (
+    START,
+    Zone,
+    a_day_of_rows,
+    built_days,
+    contents,
+    days,
+    put_any_model_live,
+)
+
+DAYS = 41
+
+
+def filled(zone: Zone, count: int) -> Pipeline:
+    """A zone with files of some days and a model, nothing built."""
+    for day in days(count):
+        zone.deliver(day, a_day_of_rows(day))
+    pipeline = zone.pipeline()
+    put_any_model_live(pipeline)
+    return pipeline
+
+
+@pytest.fixture
+def zone(home: Path) -> Zone:
+    return Zone(home).describe()
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> dg.DagsterInstance:
+    return dg.DagsterInstance.local_temp(str(tmp_path))
+
+
+def night(
+    home: Path, instance: dg.DagsterInstance, at: datetime
+) -> list[dg.RunRequest] | dg.SkipReason:
+    context = dg.build_schedule_context(
+        instance=instance, scheduled_execution_time=at, resources=resources(home)
+    )
+    return jobs.nightly(context)  # type: ignore[return-value]
+
+
+def look(home: Path, instance: dg.DagsterInstance) -> list[dg.RunRequest] | dg.SkipReason:
+    context = dg.build_sensor_context(
+        instance=instance, resources=resources(home), definitions=defs
+    )
+    return jobs.late_data(context)  # type: ignore[return-value]
+
+
+def asked(answer: list[dg.RunRequest] | dg.SkipReason) -> list[tuple[date, date]]:
+    assert isinstance(answer, list), answer
+    return [requested_days(request) for request in answer]
+
+
+def a_run(instance: dg.DagsterInstance, job: str, status: dg.DagsterRunStatus) -> None:
+    instance.create_run_for_job(defs.resolve_job_def(job), status=status)
+
+
+@given(st.sets(st.dates(date(2026, 1, 1), date(2026, 2, 20))))
+def test_contiguous_ranges_cover_each_day_once_and_no_two_touch(chosen: set[date]) -> None:
+    ranges = jobs.contiguous(chosen)
+    covered = [day for first, last in ranges for day in days_between(first, last)]
+    assert covered == sorted(chosen)
+    for (_, last), (first, _) in zip(ranges, ranges[1:], strict=False):
+        assert first - last > timedelta(days=1)
+
+
+def test_the_night_after_a_gap_of_three_days_one_run_catches_up(
+    zone: Zone, home: Path, instance: dg.DagsterInstance
+) -> None:
+    pipeline = filled(zone, 9)
+    pipeline.update(days(5))
+    at = datetime(2026, 1, 9, 2, tzinfo=UTC)  # the machine was off on 6, 7 and 8 January
+
+    answer = night(home, instance, at)
+
+    assert asked(answer) == [(days(9)[5], days(9)[7])]
+    assert isinstance(answer, list)
+    assert run_requested(answer[0], home, instance).success
+    assert sorted(pipeline.warehouse.snapshot(tables.FRAUD_PREDICTIONS).by_day) == days(8)
+    assert isinstance(night(home, instance, at), dg.SkipReason)
+
+
+def test_days_missed_in_several_places_are_all_asked_for(
+    zone: Zone, home: Path, instance: dg.DagsterInstance
+) -> None:
+    pipeline = filled(zone, 50)
+    pipeline.update([*days(2), *days(3, START + timedelta(days=45))])
+    answer = night(home, instance, datetime(2026, 2, 18, 2, tzinfo=UTC))
+    # of the last three days, those that look back on the gap are to be built anew
+    assert asked(answer) == [(START + timedelta(days=2), START + timedelta(days=47))]
+
+
+def test_no_more_days_are_caught_up_than_the_settings_say(
+    zone: Zone, home: Path, instance: dg.DagsterInstance
+) -> None:
+    (home / "settings.toml").write_text(f"start_date = {START}\ncatch_up_days = 3\n")
+    filled(zone, 9)
+    answer = night(home, instance, datetime(2026, 1, 9, 2, tzinfo=UTC))
+    assert asked(answer) == [(days(9)[5], days(9)[7])]
+
+
+@pytest.mark.parametrize("job", ["daily", "ingest", "features", "scoring", "training"])
+def test_nobody_asks_while_a_run_is_going_on(
+    zone: Zone, home: Path, instance: dg.DagsterInstance, job: str
+) -> None:
+    filled(zone, 2)
+    a_run(instance, job, dg.DagsterRunStatus.STARTED)
+    assert isinstance(night(home, instance, datetime(2026, 1, 3, 2, tzinfo=UTC)), dg.SkipReason)
+    assert isinstance(look(home, instance), dg.SkipReason)
+
+
+def test_a_run_that_is_over_or_changes_no_table_keeps_nobody_waiting(
+    zone: Zone, home: Path, instance: dg.DagsterInstance
+) -> None:
+    filled(zone, 2)
+    a_run(instance, "daily", dg.DagsterRunStatus.FAILURE)
+    a_run(instance, "maintenance", dg.DagsterRunStatus.STARTED)
+    answer = night(home, instance, datetime(2026, 1, 3, 2, tzinfo=UTC))
+    assert asked(answer) == [(days(2)[0], days(2)[1])]
+
+
+def test_yesterday_is_the_last_whole_day_of_utc_wherever_the_schedule_lives(
+    zone: Zone, home: Path, instance: dg.DagsterInstance
+) -> None:
+    filled(zone, 4)
+    at = datetime(2026, 1, 4, 2, tzinfo=ZoneInfo("Asia/Tokyo"))  # 3 January, 17:00 in UTC
+    assert asked(night(home, instance, at)) == [(days(2)[0], days(2)[1])]
+
+
+def test_a_late_row_is_ingested_then_its_day_and_those_that_look_back_are_built_then_all_is_quiet(
+    zone: Zone, home: Path, instance: dg.DagsterInstance
+) -> None:
+    pipeline = filled(zone, DAYS)
+    pipeline.update(days(DAYS))
+    assert isinstance(look(home, instance), dg.SkipReason)
+    late, arrival = START + timedelta(days=1), START + timedelta(days=DAYS - 1)
+    zone.deliver(arrival, [("late", "c1", "s1", "900.00", f"{late}T12:00:00")], "late.csv")
+
+    (ingest,) = answer = look(home, instance)
+    assert asked(answer) == [(arrival, arrival)]
+    assert ingest.job_name == "ingest"
+    assert run_requested(ingest, home, instance).success
+
+    (daily,) = answer = look(home, instance)
+    assert asked(answer) == [(late, late + timedelta(days=LOOK_BACK_DAYS))]
+    assert daily.job_name == "daily"
+    assert run_requested(daily, home, instance).success
+
+    assert isinstance(look(home, instance), dg.SkipReason)
+    assert pipeline.stale_days(days(DAYS)) == []
+
+
+def test_the_same_news_is_asked_for_under_the_same_key_and_other_news_under_another(
+    zone: Zone, home: Path, instance: dg.DagsterInstance
+) -> None:
+    filled(zone, 2)
+    (first,) = look(home, instance)
+    (again,) = look(home, instance)
+    zone.deliver(START, a_day_of_rows(START, salt="x"), "more.csv")
+    (other,) = look(home, instance)
+    assert first.run_key == again.run_key != other.run_key
+    assert requested_days(first) == requested_days(other)
+
+
+def test_files_that_arrived_on_days_apart_are_asked_for_one_by_one(
+    zone: Zone, home: Path, instance: dg.DagsterInstance
+) -> None:
+    for day in (days(9)[0], days(9)[1], days(9)[6]):
+        zone.deliver(day, a_day_of_rows(day))
+    expected = [(days(9)[0], days(9)[1]), (days(9)[6], days(9)[6])]
+    assert asked(look(home, instance)) == expected
+
+
+def test_without_a_model_the_sensor_asks_up_to_the_features_and_no_more(
+    zone: Zone, home: Path, instance: dg.DagsterInstance
+) -> None:
+    zone.deliver(START, a_day_of_rows(START))
+    zone.pipeline().update([START])
+    assert isinstance(look(home, instance), dg.SkipReason)
+    put_any_model_live(zone.pipeline())
+    assert asked(look(home, instance)) == [(START, START)]
+
+
+def test_maintenance_changes_nothing_that_a_reader_sees(
+    zone: Zone, home: Path, instance: dg.DagsterInstance
+) -> None:
+    pipeline = filled(zone, 6)
+    zone.deliver(START + timedelta(days=1), a_day_of_rows(START, salt="y"), "late.csv")
+    for day in days(6):
+        pipeline.update([day])
+    pipeline.update(pipeline.stale_days(days(6)))
+    before, keys = contents(pipeline), built_days(pipeline)
+    assert run("maintenance", home, instance).success
+    assert contents(pipeline) == before
+    assert built_days(pipeline) == keys
+    assert pipeline.stale_days(days(6)) == []
+    assert isinstance(look(home, instance), dg.SkipReason)
