@@ -34,6 +34,15 @@ MEGABYTES_A_THREAD = 500
 HourOfDay = Annotated[int, Field(ge=0, le=23)]
 
 
+def known_time_zone(name: str) -> str:
+    """The name, if it is a time zone's; else ValueError."""
+    try:
+        ZoneInfo(name)
+    except (ValueError, OSError, KeyError):
+        raise ValueError(f"{name!r} is not an IANA time zone such as Europe/Berlin") from None
+    return name
+
+
 def data_home() -> Path:
     """``$BATCH_ASSETS_HOME``, else ``data/`` in the clone, else ``./data``."""
     if configured := os.environ.get(f"{ENV_PREFIX}HOME"):
@@ -92,11 +101,7 @@ class Settings(BaseSettings):
     @field_validator("schedule_time_zone")
     @classmethod
     def _known_zone(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (ValueError, OSError, KeyError):
-            raise ValueError(f"{value!r} is not an IANA time zone such as Europe/Berlin") from None
-        return value
+        return known_time_zone(value)
 
     @classmethod
     def settings_customise_sources(

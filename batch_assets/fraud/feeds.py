@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
-from zoneinfo import ZoneInfo
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from batch_assets.errors import BatchAssetsError
+from batch_assets.settings import known_time_zone
 from batch_assets.fraud.currencies import CURRENCIES
 
 FEEDS_FILE = "feeds.yaml"
@@ -76,11 +76,7 @@ class Feed(BaseModel):
     @field_validator("time_zone")
     @classmethod
     def _known_zone(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (ValueError, OSError, KeyError):
-            raise ValueError(f"{value!r} is not an IANA time zone such as Europe/Berlin") from None
-        return value
+        return known_time_zone(value)
 
     @field_validator("encoding")
     @classmethod

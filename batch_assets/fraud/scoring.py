@@ -5,7 +5,7 @@ carry the day's key, so a reader that drops vectors with another key never
 sees vectors of one pass beside scores of another.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -96,7 +96,7 @@ def _features(state: State, day: date) -> Iterator[pa.RecordBatch]:
 
 
 def _with_constants(
-    batch: pa.RecordBatch, constants: dict[str, object], schema: pa.Schema
+    batch: pa.RecordBatch, constants: Mapping[str, object], schema: pa.Schema
 ) -> pa.RecordBatch:
     columns = [
         batch[field.name]
