@@ -1,11 +1,14 @@
 """Rows in, scores and embeddings out, as a stream of record batches.
 
 Bit for bit the same result for the same rows in the same order, on the same kind of device:
-however the input is cut, the network always sees batches of ``batch_rows`` rows, and the tail
-padded to a multiple of 256 rows, shapes between which fp32 results do not differ.
+however the input is cut, and whatever size of compute batch is chosen, the network only sees
+multiples of 256 rows, the tail padded, shapes between which results on the CPU do not differ.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+import os
+import time
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 
 import numpy as np
 import pyarrow as pa
@@ -14,26 +17,46 @@ from torch import nn
 
 from batch_assets.errors import BatchAssetsError
 from batch_assets.inference.batches import feature_matrix, recut
+from batch_assets.inference.compute import Compute
 from batch_assets.inference.devices import resolve_device
+from batch_assets.inference.precision import BOUND, PRECISIONS, choose_precision
+from batch_assets.inference.sizing import ROW_STEP, BatchSizer, Learned
+from batch_assets.inference.stages import ahead, timed
+from batch_assets.inference.stats import EngineStats
+from batch_assets.inference.tuning import Tuning
 
-ROW_STEP = 256
 OUTPUT_ROWS = 65_536
+# Bytes of input and output that a block, which is what goes from stage to stage, may have, and
+# bytes that wait between two stages.
+BLOCK_BYTES = 64 * 2**20
+QUEUED_BYTES = 32 * 2**20
 SCORE = "score"
 VECTOR = "vector"
+
+# Schema of the output, columns passed through, inputs float32 [rows, features].
+Block = tuple[pa.Schema, list[pa.Array], np.ndarray]
 
 
 class Scorer:
     """One model on one device; load it once, then score any number of partitions.
 
-    ``network`` maps float32 [n, features] to probabilities [n] and embeddings [n, size], rows
-    independent of each other. ``features`` names its input columns in order. ``batch_rows`` rows
-    are computed at once (a multiple of 256; on CPUs 1,024 to 4,096 are fastest). ``precision``
-    is ``fp32``, the only one so far.
+    Args:
+        network: maps float32 [n, features] to probabilities [n] and embeddings [n, size], rows
+            independent of each other.
+        features: names of its input columns, in order.
+        device: see :func:`batch_assets.inference.devices.resolve_device`.
+        precision: ``fp32``, ``bf16`` (matrix products only), or ``auto``: the faster one, if on
+            the first rows scores move by at most ``bound``. The attribute of the same name says
+            what is used, and ``auto`` until the first rows came.
+        batch_rows: rows computed at once, a multiple of 256; None chooses while scoring.
+        threads: threads that compute, each a batch of its own; None chooses.
+        tuning: where the sizes chosen are kept for the next run; None does not keep them.
 
     Example:
         >>> network = TabularNetwork.from_tensors(model.tensors)
         >>> scorer = Scorer(network, model.features)
-        >>> for batch in scorer.score(reader, passthrough=["transaction_id"]):
+        >>> stats = EngineStats()
+        >>> for batch in scorer.score(reader, passthrough=["transaction_id"], stats=stats):
         ...     writer.write_batch(batch)
     """
 
@@ -44,22 +67,33 @@ class Scorer:
         *,
         device: str = "auto",
         precision: str = "fp32",
-        batch_rows: int = 2048,
+        bound: float = BOUND,
+        batch_rows: int | None = None,
+        threads: int | None = None,
+        tuning: Tuning | None = None,
     ) -> None:
-        if precision != "fp32":
-            raise BatchAssetsError(f"Precision {precision!r} is not supported. Use 'fp32'.")
-        if batch_rows < ROW_STEP or batch_rows % ROW_STEP:
+        if precision not in PRECISIONS:
+            raise BatchAssetsError(
+                f"Precision {precision!r} is not supported. Use {', '.join(PRECISIONS)}."
+            )
+        if batch_rows is not None and (batch_rows < ROW_STEP or batch_rows % ROW_STEP):
             raise BatchAssetsError(
                 f"batch_rows is {batch_rows}: it must be a multiple of {ROW_STEP}, at least that."
             )
+        if threads is not None and threads < 1:
+            raise BatchAssetsError(f"threads is {threads}: at least one has to compute.")
         self.features = tuple(features)
         self.device, self.device_note = resolve_device(device)
         self.precision = precision
-        self.batch_rows = batch_rows
+        self.threads = threads or _usual_threads(self.device)
+        self._bound = bound
         self._network = network.to(self.device).eval()
         self.embedding_size = self._probe()
-        # Output batches hold whole compute batches, so that only the last one has a tail.
-        self._output_rows = max(batch_rows, OUTPUT_ROWS - OUTPUT_ROWS % batch_rows)
+        self._fixed_rows = batch_rows
+        self._block_rows = _block_rows(len(self.features) + self.embedding_size, batch_rows)
+        self._tuning = tuning
+        self._kept: Learned | None = None
+        self._sizer: BatchSizer | None = None
 
     def output_schema(self, schema: pa.Schema, passthrough: Sequence[str] = ()) -> pa.Schema:
         """The schema of what ``score`` yields for rows of ``schema``.
@@ -76,38 +110,106 @@ class Scorer:
         return pa.schema([*fields, pa.field(SCORE, pa.float32()), pa.field(VECTOR, vector)])
 
     def score(
-        self, batches: Iterable[pa.RecordBatch], passthrough: Sequence[str] = ()
-    ) -> Iterator[pa.RecordBatch]:
+        self,
+        batches: Iterable[pa.RecordBatch],
+        passthrough: Sequence[str] = (),
+        stats: EngineStats | None = None,
+    ) -> Generator[pa.RecordBatch, None, None]:
         """Yield, row by row of the input, the columns passed through, ``score`` and ``vector``.
 
         ``score`` is float32, ``vector`` a fixed-size list of float32. Batches out hold up to
-        65,536 rows, however the input is cut; memory stays constant. No rows give no batch. A
-        null in a feature reaches the network as NaN. Raises BatchAssetsError when a column is
-        missing or a feature is not a number.
+        65,536 rows, however the input is cut; no rows give no batch. A null in a feature reaches
+        the network as NaN.
+
+        Reading ``batches`` (in a thread of its own), computing, and what the consumer does with
+        the results overlap; memory stays constant. Close the iterator, or exhaust it, to end the
+        threads. ``stats`` is added to, and complete at the end. Raises BatchAssetsError when a
+        column is missing or a feature is not a number, and what ``batches`` raises.
         """
-        for block in recut(batches, self._output_rows):
-            schema = self.output_schema(block.schema, passthrough)
-            scores, vectors = self.score_matrix(feature_matrix(block, self.features))
-            columns = [block.column(name) for name in passthrough]
-            columns.append(pa.array(scores))
-            columns.append(
-                pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])
-            )
-            yield pa.RecordBatch.from_arrays(columns, schema=schema)
+        stats = EngineStats() if stats is None else stats
+        began = time.perf_counter()
+        read = ahead(
+            timed(self._blocks(batches, passthrough), stats.reading),
+            size=_block_bytes,
+            limit=QUEUED_BYTES,
+            blocked=_ignore,
+        )
+        results = ahead(
+            self._results(timed(read, stats.waiting), stats),
+            size=lambda batch: batch.nbytes,
+            limit=QUEUED_BYTES,
+            blocked=stats.waiting,
+        )
+        with closing(results):
+            try:
+                for batch in results:
+                    stats.rows += batch.num_rows
+                    started = time.perf_counter()
+                    try:
+                        yield batch
+                    finally:
+                        stats.write_seconds += time.perf_counter() - started
+            finally:
+                stats.elapsed_seconds += time.perf_counter() - began
 
     def score_matrix(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Scores float32 [n] and embeddings float32 [n, size] of rows, float32 [n, features]."""
-        count = len(rows)
-        scores = np.empty(count, dtype=np.float32)
-        vectors = np.empty((count, self.embedding_size), dtype=np.float32)
-        with torch.inference_mode():
-            for start in range(0, count, self.batch_rows):
-                part = slice(start, min(start + self.batch_rows, count))
-                score, vector = self._network(self._padded(rows[part]))
-                used = part.stop - start
-                torch.from_numpy(scores[part]).copy_(score[:used])
-                torch.from_numpy(vectors[part]).copy_(vector[:used])
-        return scores, vectors
+        sizer = self._prepared(rows)
+        with self._compute() as compute:
+            return compute.run(rows, sizer, self.precision == "bf16", EngineStats())
+
+    def _blocks(
+        self, batches: Iterable[pa.RecordBatch], passthrough: Sequence[str]
+    ) -> Iterator[Block]:
+        """What is passed through, and the inputs as float32 [rows, features]."""
+        for block in recut(batches, self._block_rows):
+            schema = self.output_schema(block.schema, passthrough)
+            columns = [block.column(name) for name in passthrough]
+            yield schema, columns, feature_matrix(block, self.features)
+
+    def _results(
+        self, blocks: Generator[Block, None, None], stats: EngineStats
+    ) -> Iterator[pa.RecordBatch]:
+        stats.device, stats.threads = str(self.device), self.threads
+        with closing(blocks), self._compute() as compute:
+            for schema, columns, rows in blocks:
+                sizer = self._prepared(rows)
+                scores, vectors = compute.run(rows, sizer, self.precision == "bf16", stats)
+                stats.precision, stats.batch_rows = self.precision, sizer.learned.rows
+                self._keep(sizer)
+                vector = pa.FixedSizeListArray.from_arrays(
+                    pa.array(vectors.reshape(-1)), self.embedding_size
+                )
+                yield pa.RecordBatch.from_arrays(
+                    [*columns, pa.array(scores), vector], schema=schema
+                )
+
+    def _compute(self) -> Compute:
+        return Compute(self._network, self.device, threads=self.threads, size=self.embedding_size)
+
+    def _prepared(self, rows: np.ndarray) -> BatchSizer:
+        """The precision is chosen and the sizes are known, from the first rows on."""
+        if self.precision == "auto":
+            self.precision = choose_precision(self._network, self.device, rows, self._bound)
+        if self._sizer is None:
+            if self._fixed_rows is not None:
+                self._kept = Learned(self._fixed_rows, settled=True)
+            elif self._tuning is not None:
+                self._kept = self._tuning.read(self._device_name(), self.precision)
+            self._sizer = BatchSizer(self._block_rows, self._kept)
+        return self._sizer
+
+    def _keep(self, sizer: BatchSizer) -> None:
+        """Keep what is new; while it is still measuring, that is a handful of times."""
+        learned = sizer.learned
+        if self._tuning is not None and self._fixed_rows is None and learned != self._kept:
+            self._tuning.keep(learned, self._device_name(), self.precision)
+            self._kept = learned
+
+    def _device_name(self) -> str:
+        if self.device.type == "cuda":
+            return f"{torch.cuda.get_device_name(self.device)}, {self.threads} threads"
+        return f"{self.device.type}, {self.threads} threads"
 
     def _probe(self) -> int:
         """Size of the embedding; also shows that the network takes as many features as named."""
@@ -121,9 +223,26 @@ class Scorer:
                 f"{error}. Check that the card's features are those that it was trained on."
             ) from error
 
-    def _padded(self, rows: np.ndarray) -> torch.Tensor:
-        """Rows on the device, filled up with zero rows to a multiple of 256."""
-        missing = -len(rows) % ROW_STEP
-        if missing:
-            rows = np.concatenate([rows, np.zeros((missing, rows.shape[1]), dtype=rows.dtype)])
-        return torch.from_numpy(rows).to(self.device)
+
+def _block_rows(columns: int, batch_rows: int | None) -> int:
+    """Rows of a block of so many float32 columns, in and out: a multiple of the batch's rows."""
+    rows = OUTPUT_ROWS
+    while rows > ROW_STEP and rows * columns * 4 > BLOCK_BYTES:
+        rows //= 2
+    return rows if batch_rows is None else max(batch_rows, rows - rows % batch_rows)
+
+
+def _usual_threads(device: torch.device) -> int:
+    """On a CPU the cores that this process may use; elsewhere two, that copies overlap."""
+    if device.type != "cpu":
+        return 2
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _block_bytes(block: Block) -> int:
+    _, columns, rows = block
+    return sum(column.nbytes for column in columns) + int(rows.nbytes)
+
+
+def _ignore(seconds: float) -> None:
+    """Seconds that nobody counts."""

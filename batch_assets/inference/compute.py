@@ -1,0 +1,189 @@
+"""A network over a matrix, batch after batch, whatever the device's memory allows."""
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from types import TracebackType
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from batch_assets.inference.precision import modes
+from batch_assets.inference.sizing import ROW_STEP, BatchSizer
+from batch_assets.inference.stats import EngineStats
+
+# What torch, oneDNN and MKL say on a CPU without memory; on CUDA there is a class for it.
+OUT_OF_MEMORY = (
+    "can't allocate memory",
+    "not enough memory",
+    "out of memory",
+    "std::bad_alloc",
+    "Cannot allocate memory",
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out, on any device."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in OUT_OF_MEMORY)
+
+
+class Compute:
+    """One network on one device, used by ``threads`` threads at once; a context manager.
+
+    Each thread computes other batches, with one torch thread: torch's own threads wait for each
+    other in every operation, which on cores that are also busy otherwise made the same work ten
+    times slower.
+
+    Args:
+        network: maps float32 [n, features] to scores [n] and vectors [n, size].
+        size: the length of a vector.
+    """
+
+    def __init__(
+        self, network: nn.Module, device: torch.device, *, threads: int, size: int
+    ) -> None:
+        self._network = network
+        self._device = device
+        self._threads = threads
+        self._size = size
+        self._pool: ThreadPoolExecutor | None = None
+
+    def __enter__(self) -> "Compute":
+        self._torch_threads = torch.get_num_threads()
+        self._pool = ThreadPoolExecutor(
+            self._threads,
+            thread_name_prefix="batch_assets-compute",
+            initializer=torch.set_num_threads,
+            initargs=(1,),
+        )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._pool is not None
+        self._pool.shutdown()
+        # New threads start with what the last one set.
+        torch.set_num_threads(self._torch_threads)
+
+    def run(
+        self, rows: np.ndarray, sizer: BatchSizer, half: bool, stats: EngineStats
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Scores float32 [n] and vectors float32 [n, size] of rows, float32 [n, features].
+
+        Matrix products run in bf16 if ``half``. Batches that do not fit into memory are tried
+        again in smaller ones.
+        """
+        assert self._pool is not None
+        job = _Job(rows, self._size, pinned=self._device.type == "cuda")
+        started = time.perf_counter()
+        workers = [self._pool.submit(self._work, job, sizer, half) for _ in range(self._threads)]
+        try:
+            for worker in workers:
+                worker.result()
+        finally:
+            job.stop()
+        stats.compute_seconds += time.perf_counter() - started
+        stats.out_of_memory += job.retries
+        return job.scores.numpy(), job.vectors.numpy()
+
+    def _work(self, job: "_Job", sizer: BatchSizer, half: bool) -> None:
+        try:
+            with modes(self._device, half), self._stream():
+                while part := job.take(sizer):
+                    self._part(job, part, sizer)
+                self._wait()
+        except BaseException:
+            job.stop()
+            raise
+
+    def _part(self, job: "_Job", part: range, sizer: BatchSizer) -> None:
+        """Compute some rows; if they do not fit into memory, free, halve, and do these again."""
+        padded = len(part) + -len(part) % ROW_STEP
+        started = time.perf_counter()
+        try:
+            self._batch(job, part, padded)
+            if not sizer.settled:
+                self._wait()
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+        else:
+            sizer.executed(padded, time.perf_counter() - started)
+            return
+        # Outside of the handler: the exception held the frames, and these the tensors.
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        smaller = sizer.failed(padded)
+        job.retried()
+        for start in range(part.start, part.stop, smaller):
+            self._part(job, range(start, min(start + smaller, part.stop)), sizer)
+
+    def _batch(self, job: "_Job", part: range, padded: int) -> None:
+        rows = job.rows[part.start : part.stop]
+        if padded > len(part):
+            rows = np.concatenate([rows, np.zeros((padded - len(part), rows.shape[1]), rows.dtype)])
+        scores, vectors = self._network(self._sent(torch.from_numpy(rows)))
+        for target, result in ((job.scores, scores), (job.vectors, vectors)):
+            target[part.start : part.stop].copy_(result[: len(part)], non_blocking=True)
+
+    def _sent(self, rows: Tensor) -> Tensor:
+        """Rows on the device."""
+        if self._device.type == "cuda":
+            return rows.pin_memory().to(self._device, non_blocking=True)
+        return rows.to(self._device)
+
+    @contextmanager
+    def _stream(self) -> Iterator[None]:
+        """On CUDA a stream for each thread: copies of one pass beside the products of another."""
+        if self._device.type != "cuda":
+            yield
+            return
+        stream = torch.cuda.Stream(self._device)
+        stream.wait_stream(torch.cuda.default_stream(self._device))
+        with torch.cuda.stream(stream):
+            yield
+
+    def _wait(self) -> None:
+        """Until all that this thread asked the device for is done."""
+        if self._device.type == "cuda":
+            torch.cuda.current_stream(self._device).synchronize()
+
+
+class _Job:
+    """Rows to compute and room for the results, handed out to threads."""
+
+    def __init__(self, rows: np.ndarray, size: int, *, pinned: bool) -> None:
+        self.rows = rows
+        self.scores = torch.empty(len(rows), pin_memory=pinned)
+        self.vectors = torch.empty(len(rows), size, pin_memory=pinned)
+        self.retries = 0
+        self._next = 0
+        self._lock = threading.Lock()
+
+    def take(self, sizer: BatchSizer) -> range | None:
+        """Rows that no other thread has, or None when all are taken."""
+        with self._lock:
+            if self._next >= len(self.rows):
+                return None
+            start = self._next
+            self._next = min(start + sizer.next_rows(), len(self.rows))
+            return range(start, self._next)
+
+    def retried(self) -> None:
+        """Count a batch that did not fit."""
+        with self._lock:
+            self.retries += 1
+
+    def stop(self) -> None:
+        """Hand out no more."""
+        with self._lock:
+            self._next = len(self.rows)
