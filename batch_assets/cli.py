@@ -18,6 +18,8 @@ from batch_assets.show import console, print_json, print_table, progress_bars, s
 if TYPE_CHECKING:
     from batch_assets.fraud.pipeline import Pipeline
 
+INTERRUPTED = 130
+
 app = typer.Typer(
     name="batch-assets",
     help="Batch inference made of Dagster assets: from raw files to predictions one can search.\n\n"
@@ -266,7 +268,9 @@ def main() -> None:
     except BatchAssetsError as error:
         _fail(str(error), 1)
     except (KeyboardInterrupt, Abort):
-        _fail("stopped; what was committed stays, and the next run goes on from there", 130)
+        code = INTERRUPTED
+    if code == INTERRUPTED:  # which is what typer makes of KeyboardInterrupt
+        _fail("stopped; what was committed stays, and the next run goes on from there", code)
     raise SystemExit(code if isinstance(code, int) else 0)
 
 

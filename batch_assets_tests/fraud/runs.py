@@ -22,7 +22,7 @@ from batch_assets.storage.vectors.resource import LanceDBResource
 def resources(home: Path) -> dict[str, Any]:
     """The resources of another home than the one that Dagster's definitions were loaded with."""
     return {
-        "warehouse": WarehouseResource(root=str(home / "warehouse")),
+        "warehouse": WarehouseResource(root=str(home / "warehouse"), memory_limit="1GB", threads=2),
         "vectors": LanceDBResource(uri=str(home / "vectors")),
         "models": ModelStoreResource(root=str(home / "models")),
         "gpu": GPU(device="auto"),
@@ -30,7 +30,7 @@ def resources(home: Path) -> dict[str, Any]:
 
 
 def run(
-    job: str,
+    job: str | dg.JobDefinition,
     home: Path,
     instance: dg.DagsterInstance,
     days: tuple[date, date] | None = None,
@@ -42,7 +42,7 @@ def run(
         "models": {"root": str(home / "models")},
         "gpu": {"device": "auto"},
     }
-    definition = defs.resolve_job_def(job)
+    definition = defs.resolve_job_def(job) if isinstance(job, str) else job
     used = definition.get_required_resource_defs()
     return definition.execute_in_process(
         instance=instance,

@@ -1,12 +1,17 @@
 -- Features of a sample that differ from what was known at that moment; no row is right.
 -- Each sampled row is computed again by plain joins, from rows no later than itself and labels known
--- by its day. Views: transaction_features, clean_transactions, fraud_labels.
-WITH ranked AS (
-    SELECT *, row_number() OVER (PARTITION BY day ORDER BY hash(transaction_id)) AS turn
+-- by its day. Of each day 20 to 39 rows with frauds at their terminal and as many without, or all.
+-- Views: transaction_features, clean_transactions, fraud_labels.
+WITH sizes AS (
+    SELECT day, terminal_fraud_share_30d > 0 AS after_frauds, count(*) AS size
     FROM transaction_features
+    GROUP BY ALL
 ),
 sample AS (
-    SELECT * FROM ranked WHERE turn <= 5
+    SELECT f.*
+    FROM transaction_features AS f
+    JOIN sizes AS s ON s.day = f.day AND s.after_frauds = (f.terminal_fraud_share_30d > 0)
+    WHERE hash(f.transaction_id) % greatest(1, s.size // 20) = 0
 ),
 customer AS (
     SELECT
