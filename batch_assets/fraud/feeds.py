@@ -18,8 +18,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from batch_assets.errors import BatchAssetsError
-from batch_assets.settings import known_time_zone
 from batch_assets.fraud.currencies import CURRENCIES
+from batch_assets.settings import known_time_zone
 
 FEEDS_FILE = "feeds.yaml"
 DAY_PATTERN = r"\d{4}-\d{2}-\d{2}"

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
     from batch_assets.inference.scoring import Scorer
 
+    Produce = Callable[
+        [duckdb.DuckDBPyConnection, State, Sequence[date], Path], dict[Table, list[StagedFile]]
+    ]
+
 EMBEDDING_SIZE = 64
 EMBEDDINGS = VectorTable(
     name="transaction_embeddings",
@@ -47,9 +51,7 @@ EMBEDDINGS = VectorTable(
 PASSED_THROUGH = ("transaction_id", "customer_id", "terminal_id", "happened_at", "amount")
 
 
-def produce_predictions(
-    scorer: "Callable[[], Scorer]", vectors: VectorStore
-) -> "Callable[[duckdb.DuckDBPyConnection, State, Sequence[date], Path], dict[Table, list[StagedFile]]]":
+def produce_predictions(scorer: "Callable[[], Scorer]", vectors: VectorStore) -> "Produce":
     """Stages scores of some days and publishes their vectors.
 
     Args:
