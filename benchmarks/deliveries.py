@@ -104,6 +104,7 @@ def deliver(home: Path, rows: int, how: Delivery) -> None:
     }[how.format]
     parts = how.days * how.files
     with duckdb.connect(config={"memory_limit": "1GB", "preserve_insertion_order": False}) as made:
+        made.execute("SET enable_progress_bar = false")
         for part in range(parts):
             day = DAY + timedelta(days=part // how.files)
             folder = home / "landing" / "acquirer" / str(day)

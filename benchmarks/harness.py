@@ -223,4 +223,5 @@ def _notes(results: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[str]:
         if isinstance(value, Mapping):
             yield from _notes(value, where)
         else:
-            yield f"- {': '.join(where)}: {value}"
+            shown = f"{value:,}" if isinstance(value, int) else value
+            yield f"- {': '.join(where).replace('_', ' ')}: {shown}"

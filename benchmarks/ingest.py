@@ -45,7 +45,8 @@ def ingest_all(home: Path, how: Delivery) -> Work:
         settings = load_settings()
         warehouse = Warehouse(f"{folder}/warehouse", settings.memory_limit, settings.threads)
         days = days_between(DAY, how.last_day)
-        watch = Watch()
+        with warehouse.connect():  # imports what it needs
+            watch = Watch()
         ingest(warehouse, load_feeds(home), settings, "transactions", days)
         reading = watch.seconds
         check_repeated_keys(warehouse, days)

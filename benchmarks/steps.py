@@ -24,7 +24,9 @@ def open_home(home: Path) -> "Pipeline":
     os.environ["BATCH_ASSETS_HOME"] = str(home)
     from batch_assets.fraud.run import open_pipeline
 
-    return open_pipeline()
+    pipeline = open_pipeline()
+    with pipeline.warehouse.connect():  # imports what it needs, so that no step has to
+        return pipeline
 
 
 def build(pipeline: "Pipeline", steps: Sequence[str]) -> None:

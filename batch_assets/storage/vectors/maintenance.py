@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
+from batch_assets.storage.memory import release_memory
 from batch_assets.storage.vectors.commits import Change, back_off, commit, is_conflict, replacement
 from batch_assets.storage.vectors.errors import VectorStoreError
 from batch_assets.storage.vectors.fragments import FragmentDays, FragmentIndex
@@ -62,6 +63,7 @@ def optimise(
     done.days_compacted = _compact_days(spec, open_latest, index)
     for column, kind in _wanted_indexes(spec):
         _bring_up(spec, open_latest, index, column, kind, index_above, done)
+        release_memory()
     removed = open_latest().cleanup_old_versions(
         older_than=keep, error_if_tagged_old_versions=False
     )
