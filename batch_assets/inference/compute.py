@@ -106,7 +106,7 @@ class Compute:
             raise
 
     def _part(self, job: "_Job", part: range, sizer: BatchSizer) -> None:
-        """Compute some rows; if they do not fit into memory, free, halve, and do these again."""
+        """Compute some rows; if they do not fit into memory, free, halve, and put them back."""
         padded = len(part) + -len(part) % ROW_STEP
         started = time.perf_counter()
         try:
@@ -122,10 +122,8 @@ class Compute:
         # Outside of the handler: the exception held the frames, and these the tensors.
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
-        smaller = sizer.failed(padded)
-        job.retried()
-        for start in range(part.start, part.stop, smaller):
-            self._part(job, range(start, min(start + smaller, part.stop)), sizer)
+        sizer.failed(padded)
+        job.put_back(part)
 
     def _batch(self, job: "_Job", part: range, padded: int) -> None:
         rows = job.rows[part.start : part.stop]
@@ -166,24 +164,27 @@ class _Job:
         self.scores = torch.empty(len(rows), pin_memory=pinned)
         self.vectors = torch.empty(len(rows), size, pin_memory=pinned)
         self.retries = 0
-        self._next = 0
+        self._left = [range(len(rows))] if len(rows) else []
         self._lock = threading.Lock()
 
     def take(self, sizer: BatchSizer) -> range | None:
         """Rows that no other thread has, or None when all are taken."""
         with self._lock:
-            if self._next >= len(self.rows):
+            if not self._left:
                 return None
-            start = self._next
-            self._next = min(start + sizer.next_rows(), len(self.rows))
-            return range(start, self._next)
+            left = self._left.pop()
+            size = sizer.next_rows()
+            if size < len(left):
+                self._left.append(left[size:])
+            return left[:size]
 
-    def retried(self) -> None:
-        """Count a batch that did not fit."""
+    def put_back(self, part: range) -> None:
+        """Rows that did not fit; they are the next to be taken."""
         with self._lock:
             self.retries += 1
+            self._left.append(part)
 
     def stop(self) -> None:
         """Hand out no more."""
         with self._lock:
-            self._next = len(self.rows)
+            self._left.clear()

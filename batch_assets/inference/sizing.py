@@ -93,8 +93,8 @@ class BatchSizer:
             if all(len(self._windows(size)) >= self._wanted() for size in self._times):
                 self._decide()
 
-    def failed(self, rows: int) -> int:
-        """So many rows did not fit into memory: what to try instead, at most half of them.
+    def failed(self, rows: int) -> None:
+        """So many rows did not fit into memory: from now on at most half of them.
 
         Raises BatchAssetsError when not even 256 rows fit.
         """
@@ -105,10 +105,8 @@ class BatchSizer:
                     "Free memory there, or choose another device or a smaller model."
                 )
             self._too_large = min(rows, self._too_large or rows)
-            half = half_of(rows)
-            self._best = min(self._best, half)
+            self._best = min(self._best, half_of(rows))
             self._trial, self._settled = None, True
-            return half
 
     def _compare(self) -> None:
         """Start to compare the best size with twice as many rows, if these are allowed."""

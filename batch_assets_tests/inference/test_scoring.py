@@ -1,5 +1,8 @@
+import threading
+import traceback
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +14,8 @@ from hypothesis import strategies as st
 from batch_assets.errors import BatchAssetsError
 from batch_assets.inference.network import TabularNetwork
 from batch_assets.inference.scoring import OUTPUT_ROWS, Scorer
+from batch_assets.inference.stats import EngineStats
+from batch_assets.inference.tuning import Tuning
 
 FEATURES = ["a", "b", "c"]
 ROWS = 3000
@@ -110,6 +115,83 @@ def test_output_batches_are_bounded_and_input_is_read_only_a_little_ahead() -> N
     assert max(ahead) <= 5
 
 
+def stage_threads() -> list[threading.Thread]:
+    return [one for one in threading.enumerate() if one.name.startswith("batch_assets")]
+
+
+def test_a_consumer_that_ends_early_leaves_no_threads() -> None:
+    def endless() -> Iterator[pa.RecordBatch]:
+        while True:
+            yield TABLE.to_batches()[0]
+
+    stats = EngineStats()
+    results = SCORER.score(endless(), ["id"], stats)
+    next(results)
+    assert len(stage_threads()) >= 2
+    results.close()
+    assert stage_threads() == []
+    assert stats.rows == OUTPUT_ROWS
+
+
+def test_an_error_of_the_input_comes_to_the_consumer_as_it_is() -> None:
+    def broken() -> Iterator[pa.RecordBatch]:
+        yield from TABLE.to_batches()
+        raise OSError("the disk is gone")
+
+    with pytest.raises(OSError, match="the disk is gone") as caught:
+        list(SCORER.score(broken()))
+    assert "broken" in [frame.name for frame in traceback.extract_tb(caught.tb)]
+    assert stage_threads() == []
+
+
+def test_stats_say_what_was_done() -> None:
+    stats = EngineStats()
+    for _ in range(2):
+        for _ in SCORER.score(TABLE.to_batches(), ["id"], stats):
+            pass
+    assert stats.rows == 2 * ROWS
+    assert (stats.device, stats.precision, stats.batch_rows) == ("cpu", "fp32", 512)
+    assert stats.threads == SCORER.threads >= 1
+    assert stats.out_of_memory == 0
+    assert min(stats.read_seconds, stats.compute_seconds, stats.elapsed_seconds) > 0
+    assert min(stats.write_seconds, stats.waiting_seconds) >= 0
+
+
+def test_a_size_that_was_found_is_used_by_the_next_run(tmp_path: Path) -> None:
+    tuning = Tuning(tmp_path / "sizes.json", "m")
+    first = Scorer(small_network(), FEATURES, device="cpu", tuning=tuning)
+    many = table_of(OUTPUT_ROWS).to_batches() * 40
+    stats = EngineStats()
+    for _ in first.score(many, stats=stats):
+        learned = tuning.read(f"cpu, {first.threads} threads", "fp32")
+        if learned and learned.settled:
+            break
+    assert learned is not None
+    again = EngineStats()
+    scorer = Scorer(small_network(), FEATURES, device="cpu", tuning=tuning)
+    list(scorer.score(TABLE.to_batches(), stats=again))
+    assert again.batch_rows == learned.rows
+
+
+def test_auto_precision_says_what_it_chose() -> None:
+    scorer = Scorer(small_network(), FEATURES, device="cpu", precision="auto")
+    assert scorer.precision == "auto"
+    stats = EngineStats()
+    list(scorer.score(TABLE.to_batches(), stats=stats))
+    assert scorer.precision in ("fp32", "bf16")
+    assert stats.precision == scorer.precision
+
+
+def test_bf16_stays_near_fp32_and_gives_the_same_bits_however_cut() -> None:
+    scorer = Scorer(small_network(), FEATURES, device="cpu", precision="bf16")
+    result = scored(scorer, TABLE.to_batches())
+    assert result.schema == WHOLE.schema
+    near = np.abs(result["score"].to_numpy() - WHOLE["score"].to_numpy())
+    assert 0 < near.max() < 0.01
+    cut = scored(scorer, TABLE.to_batches(max_chunksize=700))
+    assert vectors_of(cut).tobytes() == vectors_of(result).tobytes()
+
+
 def test_no_rows_give_no_batches() -> None:
     assert list(SCORER.score([])) == []
     assert list(SCORER.score(TABLE.slice(0, 0).to_batches())) == []
@@ -131,6 +213,8 @@ def test_wrong_settings_and_columns_are_named() -> None:
         Scorer(network, FEATURES, device="cpu", precision="int8")
     with pytest.raises(BatchAssetsError, match="does not run on 2 features"):
         Scorer(network, FEATURES[:2], device="cpu")
+    with pytest.raises(BatchAssetsError, match="threads is 0"):
+        Scorer(network, FEATURES, device="cpu", threads=0)
     with pytest.raises(BatchAssetsError, match="columns to pass through: key"):
         next(SCORER.score(TABLE.to_batches(), ["key"]))
 
@@ -141,3 +225,13 @@ def test_the_gpu_agrees_with_the_cpu() -> None:
     np.testing.assert_allclose(
         result["score"].to_numpy(), WHOLE["score"].to_numpy(), atol=1e-5, rtol=0
     )
+
+
+@pytest.mark.gpu
+def test_what_overlaps_on_the_gpu_gives_each_row_its_own_result() -> None:
+    scorer = Scorer(small_network(), FEATURES, device="cuda", threads=3)
+    table = table_of(300_000)
+    result = scored(scorer, table.to_batches())
+    expected = scored(SCORER, table.to_batches())
+    assert result["id"].equals(expected["id"])
+    np.testing.assert_allclose(vectors_of(result), vectors_of(expected), atol=1e-4, rtol=0)
