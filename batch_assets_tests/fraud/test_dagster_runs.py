@@ -224,6 +224,7 @@ def test_a_killed_run_blocks_nobody_and_the_next_one_finds_its_days_and_records_
         finished, killed = instance.get_runs()
         assert killed.status == dg.DagsterRunStatus.FAILURE
         assert finished.status == dg.DagsterRunStatus.SUCCESS
+        assert times_recorded(instance, "transaction_features", killed.run_id) == once(days(DAYS))
         for asset in SCORED:
             assert times_recorded(instance, asset, killed.run_id) == {}
             assert times_recorded(instance, asset, finished.run_id) == once(days(DAYS))
