@@ -122,6 +122,7 @@ class Pipeline:
         """The live model on its device, loaded once."""
         from batch_assets.inference.network import TabularNetwork
         from batch_assets.inference.scoring import Scorer
+        from batch_assets.inference.tuning import Tuning
 
         version = self.models.live(MODEL)
         if version is None:
@@ -133,7 +134,10 @@ class Pipeline:
             model = self.models.load(version, MODEL)
             network = TabularNetwork.from_tensors(model.tensors)
             self._scorers.clear()
-            self._scorers[version] = Scorer(network, model.features, device=self.device)
+            tuning = Tuning(self.settings.home / ".tuning" / "batch_sizes.json", version)
+            self._scorers[version] = Scorer(
+                network, model.features, device=self.device, tuning=tuning
+            )
         return self._scorers[version]
 
     def live_card(self) -> dict[str, Any] | None:
