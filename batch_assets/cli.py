@@ -250,6 +250,7 @@ def dev(port: Annotated[int, typer.Option(help="Port of the UI.")] = 3000) -> No
     from batch_assets.instance import prepare_dagster_home
 
     prepare_dagster_home()
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:Function `dev_command` is superseded")
     dagster = Path(sys.executable).with_name("dagster")
     arguments = ["dagster", "dev", "-m", "batch_assets.definitions", "-p", str(port)]
     os.execv(dagster, arguments)
