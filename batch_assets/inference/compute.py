@@ -36,25 +36,33 @@ class Compute:
     """One network on one device, used by ``threads`` threads at once; a context manager.
 
     Each thread computes other batches, with one torch thread: torch's own threads wait for each
-    other in every operation, which on cores that are also busy otherwise made the same work ten
-    times slower.
+    other in every operation, which on cores that are also busy otherwise made the same work five
+    to ten times slower.
 
     Args:
         network: maps float32 [n, features] to scores [n] and vectors [n, size].
         size: the length of a vector.
+        torch_threads: torch's own threads for the rest of the process, set again at the end:
+            setting it in a thread counts for all threads that start later.
     """
 
     def __init__(
-        self, network: nn.Module, device: torch.device, *, threads: int, size: int
+        self,
+        network: nn.Module,
+        device: torch.device,
+        *,
+        threads: int,
+        size: int,
+        torch_threads: int,
     ) -> None:
         self._network = network
         self._device = device
         self._threads = threads
         self._size = size
+        self._torch_threads = torch_threads
         self._pool: ThreadPoolExecutor | None = None
 
     def __enter__(self) -> "Compute":
-        self._torch_threads = torch.get_num_threads()
         self._pool = ThreadPoolExecutor(
             self._threads,
             thread_name_prefix="batch_assets-compute",
@@ -71,7 +79,6 @@ class Compute:
     ) -> None:
         assert self._pool is not None
         self._pool.shutdown()
-        # New threads start with what the last one set.
         torch.set_num_threads(self._torch_threads)
 
     def run(

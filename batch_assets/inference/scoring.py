@@ -86,6 +86,7 @@ class Scorer:
         self.device, self.device_note = resolve_device(device)
         self.precision = precision
         self.threads = threads or _usual_threads(self.device)
+        self._torch_threads = torch.get_num_threads()
         self._bound = bound
         self._network = network.to(self.device).eval()
         self.embedding_size = self._probe()
@@ -185,7 +186,13 @@ class Scorer:
                 )
 
     def _compute(self) -> Compute:
-        return Compute(self._network, self.device, threads=self.threads, size=self.embedding_size)
+        return Compute(
+            self._network,
+            self.device,
+            threads=self.threads,
+            size=self.embedding_size,
+            torch_threads=self._torch_threads,
+        )
 
     def _prepared(self, rows: np.ndarray) -> BatchSizer:
         """The precision is chosen and the sizes are known, from the first rows on."""

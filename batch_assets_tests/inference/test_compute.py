@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from batch_assets.inference.stats import EngineStats
 from batch_assets.inference.tuning import Tuning
 from batch_assets_tests.inference import little_memory
 
+TORCH_THREADS = torch.get_num_threads()
 CPU = torch.device("cpu")
 ROWS = np.random.default_rng(5).normal(size=(9000, 6)).astype(np.float32)
 
@@ -44,7 +46,7 @@ NETWORK = network()
 
 
 def computed(sizer: BatchSizer, rows: np.ndarray, threads: int, half: bool = False) -> list[bytes]:
-    with Compute(NETWORK, CPU, threads=threads, size=64) as compute:
+    with Compute(NETWORK, CPU, threads=threads, size=64, torch_threads=TORCH_THREADS) as compute:
         return [part.tobytes() for part in compute.run(rows, sizer, half, EngineStats())]
 
 
@@ -66,10 +68,11 @@ def test_sizes_that_change_in_mid_stream_give_the_same_bits(
     assert vectors == WHOLE[half][1][4 * 64 * start :]
 
 
-def test_settings_of_torch_are_as_before() -> None:
-    before = torch.get_num_threads()
+def test_settings_of_torch_are_as_before_also_for_new_threads() -> None:
     computed(AnySize([]), ROWS, 2)
-    assert torch.get_num_threads() == before
+    assert torch.get_num_threads() == TORCH_THREADS
+    with ThreadPoolExecutor(1) as new:
+        assert new.submit(torch.get_num_threads).result() == TORCH_THREADS
 
 
 class Broken(nn.Module):
@@ -85,7 +88,7 @@ def test_an_error_that_is_not_about_memory_is_raised_and_ends_all_threads() -> N
     rows = ROWS.copy()
     rows[5000] = 7
     with (
-        Compute(Broken(), CPU, threads=2, size=6) as compute,
+        Compute(Broken(), CPU, threads=2, size=6, torch_threads=TORCH_THREADS) as compute,
         pytest.raises(RuntimeError, match="seven"),
     ):
         compute.run(rows, AnySize([]), False, EngineStats())

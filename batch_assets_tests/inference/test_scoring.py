@@ -1,6 +1,7 @@
 import threading
 import traceback
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 
@@ -141,6 +142,18 @@ def test_an_error_of_the_input_comes_to_the_consumer_as_it_is() -> None:
     with pytest.raises(OSError, match="the disk is gone") as caught:
         list(SCORER.score(broken()))
     assert "broken" in [frame.name for frame in traceback.extract_tb(caught.tb)]
+    assert stage_threads() == []
+
+
+def test_one_scorer_may_serve_several_runs_at_once() -> None:
+    scorer = Scorer(small_network(), FEATURES, device="cpu", threads=2)
+    before = torch.get_num_threads()
+    with ThreadPoolExecutor(3) as runs:
+        results = list(runs.map(lambda _: scored(scorer, TABLE.to_batches()), range(6)))
+    for result in results:
+        assert vectors_of(result).tobytes() == vectors_of(WHOLE).tobytes()
+    with ThreadPoolExecutor(1) as new:
+        assert new.submit(torch.get_num_threads).result() == before
     assert stage_threads() == []
 
 
