@@ -179,7 +179,9 @@ def _copy(
 
 
 def _rates_inputs(connection: "Connection", state: State, first: date, last: date) -> None:
-    past = days_between(date.fromordinal(first.toordinal() - state.settings.rate_max_age_days), last)
+    past = days_between(
+        date.fromordinal(first.toordinal() - state.settings.rate_max_age_days), last
+    )
     files = [f for d in past for f in state.raw_rates.get(d, [])]
     state.snapshot(tables.RAW_RATES).register(connection, files)
     _feed_rules(connection, state)
@@ -193,7 +195,9 @@ def _clean_inputs(connection: "Connection", state: State, first: date, last: dat
     elsewhere = [f for d in sorted(others) for f in state.raw_transactions.get(d, [])]
     raw.register(connection, files, "raw_of_these_days")
     raw.register(connection, elsewhere, "raw_of_other_days")
-    connection.execute("CREATE TEMP TABLE repeated AS SELECT unnest($ids) AS transaction_id", {"ids": ids or [""]})
+    connection.execute(
+        "CREATE TEMP TABLE repeated AS SELECT unnest($ids) AS transaction_id", {"ids": ids or [""]}
+    )
     rates = state.snapshot(tables.EXCHANGE_RATES)
     rates.register(connection, rates.on([*days, *sorted(others)]))
     connection.execute("SET VARIABLE reporting_currency = $1", [state.settings.currency])

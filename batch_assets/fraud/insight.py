@@ -122,8 +122,6 @@ def _quality_window(pipeline: Pipeline, days: Sequence[date]) -> list[date]:
 
 def quality_of_days(pipeline: Pipeline, days: Sequence[date]) -> dict[date, dict[str, float]]:
     """AUC and average precision of each day that has both frauds and genuine transactions."""
-    rows = _by_day(
-        pipeline, "insight_quality", days, tables.FRAUD_PREDICTIONS, tables.FRAUD_LABELS
-    )
+    rows = _by_day(pipeline, "insight_quality", days, tables.FRAUD_PREDICTIONS, tables.FRAUD_LABELS)
     names = ("auc", "average_precision", "transactions", "frauds")
     return {day: {name: row[name] for name in names} for day, (row,) in sorted(rows.items())}

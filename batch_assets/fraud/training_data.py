@@ -29,9 +29,7 @@ class LabelledRows:
     genuine_kept: float
 
 
-def labelled_rows(
-    state: State, days: Sequence[date], most_rows: int | None = None
-) -> LabelledRows:
+def labelled_rows(state: State, days: Sequence[date], most_rows: int | None = None) -> LabelledRows:
     """Rows of ``days``; a transaction without a label counts as genuine.
 
     Args:
