@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from batch_assets.errors import BatchAssetsError
 
 ROW_STEP = 256
+START_ROWS = 512
 # A larger size must be faster by this much: below it, less memory is worth more.
 GAIN = 1.03
-WINDOWS = 5
-WINDOWED_ROWS = 8192
+WINDOWS = 7
+WINDOWED_ROWS = 16_384
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Learned:
     ``too_large`` the smallest number of rows that did not fit into memory.
     """
 
-    rows: int = ROW_STEP
+    rows: int = START_ROWS
     settled: bool = False
     too_large: int | None = None
 
@@ -43,8 +44,9 @@ class BatchSizer:
 
     It starts small and compares with twice as many rows, by turns, so that what else the machine
     does falls on both alike: the median time of windows of as many rows each. As long as the
-    larger size is faster it goes on from there, then it settles. A size is at most twice one that
-    was executed, and never one as large as what once did not fit into memory.
+    larger size is faster it goes on from there. If it is not, and four times as many rows are not
+    either, it settles. A size is at most twice one that was executed, and never one as large as
+    what once did not fit into memory.
 
     Args:
         largest: the most rows that a batch can have, at least 256.
@@ -78,7 +80,8 @@ class BatchSizer:
     def next_rows(self) -> int:
         """Rows for the next batch."""
         with self._lock:
-            if self._trial is None:
+            # The larger size only once the smaller was executed: a tail may have cut it short.
+            if self._trial is None or not self._times[self._best]:
                 return self._best
             rows = min(self._asked, key=lambda size: (self._asked[size], size))
             self._asked[rows] += rows
@@ -108,12 +111,12 @@ class BatchSizer:
             self._best = min(self._best, half_of(rows))
             self._trial, self._settled = None, True
 
-    def _compare(self) -> None:
-        """Start to compare the best size with twice as many rows, if these are allowed."""
-        twice = 2 * self._best
-        allowed = twice <= self._largest and twice < (self._too_large or twice + 1)
-        self._trial = twice if allowed else None
-        self._times = {self._best: [], twice: []} if allowed else {}
+    def _compare(self, times: int = 2) -> None:
+        """Start to compare the best size with one some times as large, if that is allowed."""
+        larger = times * self._best
+        allowed = larger <= self._largest and larger < (self._too_large or larger + 1)
+        self._trial = larger if allowed else None
+        self._times = {self._best: [], larger: []} if allowed else {}
         self._asked = dict.fromkeys(self._times, 0)
 
     def _wanted(self) -> int:
@@ -132,6 +135,8 @@ class BatchSizer:
         if usual[self._best] >= GAIN * usual[self._trial]:
             self._best = self._trial
             self._compare()
+        elif self._trial == 2 * self._best:
+            self._compare(times=4)
         else:
             self._trial = None
         self._settled = self._trial is None
