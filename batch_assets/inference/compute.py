@@ -61,6 +61,9 @@ class Compute:
         self._size = size
         self._torch_threads = torch_threads
         self._pool: ThreadPoolExecutor | None = None
+        # A batch on the CPU is computed by one thread, whose CPU time does not count what other
+        # threads and processes take: by the wall clock, a batch that kept the rest idle would win.
+        self._clock = time.thread_time if device.type == "cpu" else time.perf_counter
 
     def __enter__(self) -> "Compute":
         self._pool = ThreadPoolExecutor(
@@ -115,7 +118,7 @@ class Compute:
     def _part(self, job: "_Job", part: range, sizer: BatchSizer) -> None:
         """Compute some rows; if they do not fit into memory, free, halve, and put them back."""
         padded = len(part) + -len(part) % ROW_STEP
-        started = time.perf_counter()
+        started = self._clock()
         try:
             self._batch(job, part, padded)
             if not sizer.settled:
@@ -124,7 +127,7 @@ class Compute:
             if not is_out_of_memory(error):
                 raise
         else:
-            sizer.executed(padded, time.perf_counter() - started)
+            sizer.executed(padded, self._clock() - started)
             return
         # Outside of the handler: the exception held the frames, and these the tensors.
         if self._device.type == "cuda":
@@ -137,8 +140,9 @@ class Compute:
         if padded > len(part):
             rows = np.concatenate([rows, np.zeros((padded - len(part), rows.shape[1]), rows.dtype)])
         scores, vectors = self._network(self._sent(torch.from_numpy(rows)))
+        on_cuda = self._device.type == "cuda"
         for target, result in ((job.scores, scores), (job.vectors, vectors)):
-            target[part.start : part.stop].copy_(result[: len(part)], non_blocking=True)
+            target[part.start : part.stop].copy_(result[: len(part)], non_blocking=on_cuda)
 
     def _sent(self, rows: Tensor) -> Tensor:
         """Rows on the device."""

@@ -20,7 +20,7 @@ from batch_assets.inference.batches import feature_matrix, recut
 from batch_assets.inference.compute import Compute
 from batch_assets.inference.devices import resolve_device
 from batch_assets.inference.precision import BOUND, PRECISIONS, choose_precision
-from batch_assets.inference.sizing import ROW_STEP, BatchSizer, Learned
+from batch_assets.inference.sizing import ROW_STEP, BatchSizer, Learned, half_of
 from batch_assets.inference.stages import ahead, timed
 from batch_assets.inference.stats import EngineStats
 from batch_assets.inference.tuning import Tuning
@@ -203,8 +203,14 @@ class Scorer:
                 self._kept = Learned(self._fixed_rows, settled=True)
             elif self._tuning is not None:
                 self._kept = self._tuning.read(self._device_name(), self.precision)
-            self._sizer = BatchSizer(self._block_rows, self._kept)
+            self._sizer = BatchSizer(self._largest_rows(), self._kept)
         return self._sizer
+
+    def _largest_rows(self) -> int:
+        """Rows of a batch at most: on a CPU, each thread has two or more of each block."""
+        if self._fixed_rows is not None or self.device.type != "cpu":
+            return self._block_rows
+        return max(ROW_STEP, half_of(self._block_rows // self.threads))
 
     def _keep(self, sizer: BatchSizer) -> None:
         """Keep what is new; while it is still measuring, that is a handful of times."""

@@ -88,7 +88,7 @@ class BatchSizer:
             return rows
 
     def executed(self, rows: int, seconds: float) -> None:
-        """A batch of so many rows, padding included, took so long."""
+        """A batch of so many rows, padding included, took so long (on a CPU: CPU time)."""
         with self._lock:
             if self._trial is None or rows not in self._times:
                 return
