@@ -163,7 +163,7 @@ def test_a_mistake_gets_one_clear_line(
             "feeds:\n  shop: {glob: a.csv, format: xls}\n",
             "feed 'shop', field 'format'",
         ),
-        ("feeds.yaml", "feeds: [", "is not valid YAML"),
+        ("feeds.yaml", "feeds: [", "cannot be read as YAML"),
         ("settings.toml", "start_date = 'soon'\n", "setting 'start_date'"),
         ("settings.toml", "start = 2026-01-01\n", "unknown setting"),
     ],
