@@ -247,9 +247,10 @@ def demo(days: Annotated[int, typer.Option(min=1, help="How many days to simulat
 @app.command()
 def dev(port: Annotated[int, typer.Option(help="Port of the UI.")] = 3000) -> None:
     """The Dagster UI, schedules and sensors over the data home."""
-    from batch_assets.instance import prepare_dagster_home
+    from batch_assets.instance import dagster_instance
 
-    prepare_dagster_home()
+    with dagster_instance():  # creates it, before several processes of the UI all try to
+        pass
     os.environ.setdefault("PYTHONWARNINGS", "ignore:Function `dev_command` is superseded")
     dagster = Path(sys.executable).with_name("dagster")
     arguments = ["dagster", "dev", "-m", "batch_assets.definitions", "-p", str(port)]

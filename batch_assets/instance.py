@@ -11,6 +11,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock
+
 from batch_assets.errors import BatchAssetsError
 from batch_assets.run_records import close_kept_files, write_without_waiting
 from batch_assets.running import bury_dead_runs, this_process_runs
@@ -43,7 +45,7 @@ def prepare_dagster_home() -> Path:
 @contextmanager
 def dagster_instance() -> "Iterator[DagsterInstance]":
     """The instance of this data home."""
-    prepare_dagster_home()
+    home = prepare_dagster_home()
     from dagster import DagsterError, DagsterInstance
 
     write_without_waiting()
@@ -51,9 +53,10 @@ def dagster_instance() -> "Iterator[DagsterInstance]":
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            instance = DagsterInstance.get()
+            with FileLock(home / ".opening"):  # two that create the same database trip each other
+                instance = DagsterInstance.get()
         except DagsterError as error:
-            raise BatchAssetsError(f"{data_home() / 'dagster' / INSTANCE_FILE}: {error}") from error
+            raise BatchAssetsError(f"{home / INSTANCE_FILE}: {error}") from error
         try:
             with instance:
                 bury_dead_runs(instance)

@@ -10,6 +10,8 @@ from typing import Any
 import duckdb
 import pytest
 
+from batch_assets_tests.fraud.zone import Zone, contents
+
 FIRST, LAST = "2026-03-01", "2026-03-26"
 COMMAND = [sys.executable, "-m", "batch_assets"]
 
@@ -190,3 +192,34 @@ def test_help_teaches() -> None:
     assert done.returncode == 0
     for command in ("simulate", "run", "status", "similar", "alerts", "sql", "export", "evaluate"):
         assert command in done.stdout
+
+
+def test_two_runs_at_once_on_an_empty_store_end_as_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    homes = tmp_path / "together", tmp_path / "alone"
+    for home in homes:
+        answer(home, "simulate", "--days", "14", "--customers", "250", "--terminals", "300")
+    ranges = [("2026-03-01", "2026-03-09"), ("2026-03-05", "2026-03-14")]
+    variables = {**os.environ, "BATCH_ASSETS_HOME": str(homes[0])}
+    variables.pop("DAGSTER_HOME", None)
+    together = [
+        subprocess.Popen(
+            [*COMMAND, "run", "--from", first, "--to", last],
+            env=variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for first, last in ranges
+    ]
+    shown = [process.communicate()[0] for process in together]
+    assert [process.returncode for process in together] == [0, 0], shown
+    answer(homes[1], "run", "--from", "2026-03-01", "--to", "2026-03-14")
+    found = []
+    for home in homes:
+        monkeypatch.setenv("BATCH_ASSETS_HOME", str(home))
+        found.append(contents(Zone(home).pipeline()))
+    assert found[0].keys() == found[1].keys()
+    for name, rows in found[0].items():
+        assert rows == found[1][name], name
