@@ -112,7 +112,8 @@ def simulate(
     out.print(
         f"{summary.transactions:,} transactions of {summary.first_day} to {summary.last_day}, "
         f"{summary.frauds:,} of them frauds, in {summary.files:,} files under "
-        f"{data_home() / 'landing'}"
+        f"{data_home() / 'landing'}",
+        markup=False,
     )
 
 
@@ -209,7 +210,7 @@ def export(
     rows = export_to(_pipeline(), file)
     if as_json:
         return print_json(rows)
-    out.print(f"{len(rows)} tables, {sum(rows.values()):,} rows in {file}")
+    out.print(f"{len(rows)} tables, {sum(rows.values()):,} rows in {file}", markup=False)
 
 
 @app.command()

@@ -37,7 +37,7 @@ def run_demo(out: Console, err: Console, days: int) -> None:
     found = similar(pipeline, first, top=5)
     shown = ["transaction_id", "day", "customer_id", "terminal_id", "amount", "score", "distance"]
     print_table(out, found.select(shown), as_json=False)
-    out.print(f"\nall of it lies in {data_home()}; go on with\n")
+    out.print(f"\nall of it lies in {data_home()}; go on with\n", markup=False)
     out.print("  make dev                                  the Dagster UI over these data")
     out.print(f"  .venv/bin/batch-assets similar {first}    other questions: batch-assets --help")
 
