@@ -14,7 +14,7 @@ from benchmarks.harness import Result, Watch, Work, in_own_process, measure
 
 ROWS_A_DAY, DAYS, SIZE, CLUSTERS = 100_000, 10, 64, 2_000
 FIRST_DAY = date(2026, 1, 1)
-QUERIES, K = 100, 10
+QUERIES, K = 30, 10
 TABLE = VectorTable(
     name="vectors",
     schema=pa.schema(
