@@ -5,7 +5,7 @@ import importlib
 import os
 import time
 
-from benchmarks.harness import RESULTS, write
+from benchmarks.harness import write
 
 NAMES = ("simulate", "ingest", "clean", "features", "score", "search")
 
@@ -25,7 +25,7 @@ def main() -> None:
         write(name, what, module.main())
         load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
         seconds = time.perf_counter() - started
-        print(f"{name}: {seconds:.0f} s{load}, see {RESULTS / f'{name}.md'}", flush=True)
+        print(f"{name}: {seconds:.0f} s{load}, see benchmarks/results/{name}.md", flush=True)
 
 
 if __name__ == "__main__":

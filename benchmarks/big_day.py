@@ -84,10 +84,11 @@ def _steps(home: Path, runs: list[str], sampler: Sampler) -> Result:
             for stats in instance.get_run_step_stats(run)
             if stats.start_time is not None and stats.end_time is not None
         ]
-    return {
-        name: {"seconds": round(end - start, 1), "peak_rss_bytes": sampler.peak_between(start, end)}
-        for start, end, name in sorted(found)
-    }
+    steps: Result = {}
+    for start, end, name in sorted(found):
+        if peak := sampler.peak_between(start, end):  # none of a step between two samples
+            steps[name] = {"seconds": round(end - start, 1), "peak_rss_bytes": peak}
+    return steps
 
 
 if __name__ == "__main__":

@@ -191,8 +191,8 @@ def _markdown(document: Mapping[str, Any]) -> str:
         *([""] if notes else []),
         f"Measured on {document['date']} by `{document['command']}`: "
         f"{machine_['cpu']}, {machine_['cores']} cores, {memory:.0f} GiB, {machine_['system']}.",
-        "Seconds are medians, each run in a process of its own; memory is the most that it held, "
-        "the interpreter and all libraries included.",
+        "Each run has a process of its own; of several runs it is the median of the seconds, and "
+        "the highest peak of resident memory, the interpreter and all libraries included.",
         "",
         f"With {packages}.",
         "",
