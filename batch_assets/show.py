@@ -107,7 +107,6 @@ class Bars:
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._tasks: dict[str, TaskID] = {}
-        self._totals: dict[str, int] = {}
         self.days = 0
 
     def expect(self, days: int) -> None:
