@@ -8,7 +8,7 @@ from batch_assets.storage.vectors.errors import VectorStoreError
 from batch_assets.storage.vectors.filters import Equals, Filter, OneOf, Range
 from batch_assets.storage.vectors.fragments import DayState
 from batch_assets.storage.vectors.maintenance import Optimised
-from batch_assets.storage.vectors.store import DayWritten, VectorStore
+from batch_assets.storage.vectors.store import DayWritten, StagedRows, VectorStore
 from batch_assets.storage.vectors.table import VectorTable
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "OneOf",
     "Optimised",
     "Range",
+    "StagedRows",
     "VectorStore",
     "VectorStoreError",
     "VectorTable",

@@ -13,6 +13,9 @@ import pyarrow.compute as pc
 from batch_assets.storage.vectors.errors import VectorStoreError
 from batch_assets.storage.vectors.table import VectorTable
 
+Options = dict[str, str] | None
+NO_HASHES = np.empty(0, np.int64)
+
 
 class IncomingDay:
     """Record batches of one day on their way into a table; holds 8 bytes a row, no rows.
@@ -31,31 +34,11 @@ class IncomingDay:
         """The checked batches as a stream of the table's schema."""
         return pa.RecordBatchReader.from_batches(self._spec.schema, self._checked())
 
-    def refuse_repeated(self, files: Sequence[str], storage_options: dict[str, str] | None) -> None:
+    def refuse_repeated(self, files: Sequence[str], storage_options: Options) -> None:
         """Raise if a key came twice; only if hashes did are the files just written read again."""
-        from lance.file import LanceFileReader
-
-        spec, suspects = self._spec, Counter[Any]()
-        repeated = self._repeated_hashes()
-        for path in files if len(repeated) else ():
-            file = LanceFileReader(path, storage_options=storage_options, columns=[spec.key])
-            for batch in file.read_all(batch_size=65_536).to_batches():
-                chosen = np.isin(key_hashes(batch[spec.key]), repeated)
-                suspects.update(batch[spec.key].filter(pa.array(chosen)).to_pylist())
-        twice = sorted(key for key, times in suspects.items() if times > 1)
-        if twice:
-            raise VectorStoreError(
-                f"Vector table {spec.name}, day {self._day}: {len(twice)} values of {spec.key} "
-                f"came more than once, {', '.join(map(repr, twice[:5]))} among them. Nothing was "
-                f"written; give each key once."
-            )
-
-    def _repeated_hashes(self) -> npt.NDArray[np.int64]:
-        """Hashes of keys that came more than once, or that share theirs with another key."""
-        hashes = np.concatenate(self._hashes) if self._hashes else np.empty(0, np.int64)
+        hashes = np.concatenate(self._hashes or [NO_HASHES])
         self._hashes = []
-        hashes.sort()
-        return np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
+        _refuse(self._spec, self._day, files, storage_options, _repeated(hashes))
 
     def _checked(self) -> Iterator[pa.RecordBatch]:
         """Yield each batch in the table's form; keep what went wrong, which Lance hides."""
@@ -69,6 +52,52 @@ class IncomingDay:
         except BaseException as error:
             self.failure = error
             raise
+
+
+def refuse_repeated(
+    spec: VectorTable, day: date, files: Sequence[str], storage_options: Options
+) -> None:
+    """Raise if a key stands twice in these files together; 8 bytes a row in memory."""
+    hashes = [key_hashes(batch[spec.key]) for batch in _keys(spec, files, storage_options)]
+    _refuse(spec, day, files, storage_options, _repeated(np.concatenate(hashes or [NO_HASHES])))
+
+
+def _refuse(
+    spec: VectorTable,
+    day: date,
+    files: Sequence[str],
+    storage_options: Options,
+    repeated: npt.NDArray[np.int64],
+) -> None:
+    """Raise if keys with these hashes, which come more than once, are the same keys."""
+    suspects = Counter[Any]()
+    for batch in _keys(spec, files if len(repeated) else (), storage_options):
+        chosen = np.isin(key_hashes(batch[spec.key]), repeated)
+        suspects.update(batch[spec.key].filter(pa.array(chosen)).to_pylist())
+    twice = sorted(key for key, times in suspects.items() if times > 1)
+    if twice:
+        raise VectorStoreError(
+            f"Vector table {spec.name}, day {day}: {len(twice)} values of {spec.key} "
+            f"came more than once, {', '.join(map(repr, twice[:5]))} among them. Nothing was "
+            f"written; give each key once."
+        )
+
+
+def _keys(
+    spec: VectorTable, files: Sequence[str], storage_options: Options
+) -> Iterator[pa.RecordBatch]:
+    """The key column of files."""
+    from lance.file import LanceFileReader
+
+    for path in files:
+        file = LanceFileReader(path, storage_options=storage_options, columns=[spec.key])
+        yield from file.read_all(batch_size=65_536).to_batches()
+
+
+def _repeated(hashes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Hashes that come more than once: of one key, or of two that share theirs."""
+    hashes.sort()
+    return np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
 
 
 def key_hashes(keys: pa.Array) -> npt.NDArray[np.int64]:

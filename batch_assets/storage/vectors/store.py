@@ -1,5 +1,6 @@
 """`VectorStore`: vector tables in LanceDB, written a day at a time."""
 
+import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,10 +13,11 @@ import pyarrow as pa
 
 from batch_assets.storage.vectors import maintenance
 from batch_assets.storage.vectors.commits import Change, commit, create, replacement
+from batch_assets.storage.vectors.day_rows import DayRows, rows_of_day
 from batch_assets.storage.vectors.errors import VectorStoreError
 from batch_assets.storage.vectors.filters import Filter, Value, filter_sql
 from batch_assets.storage.vectors.fragments import DayState, FragmentIndex
-from batch_assets.storage.vectors.incoming import IncomingDay, key_hashes
+from batch_assets.storage.vectors.incoming import IncomingDay, key_hashes, refuse_repeated
 from batch_assets.storage.vectors.maintenance import Optimised
 from batch_assets.storage.vectors.scope import Days
 from batch_assets.storage.vectors.search import Snapshot, coverage, lookup, search
@@ -26,6 +28,23 @@ if TYPE_CHECKING:
     from lance.fragment import FragmentMetadata
 
 CACHE_BYTES = 512 * 1024**2
+
+
+@dataclass(frozen=True)
+class StagedRows:
+    """Rows of a day in files that no version of the table names; survives as JSON.
+
+    `files` describes the fragments as Lance writes them down.
+    """
+
+    rows: int
+    files: tuple[str, ...]
+
+    def fragments(self) -> "list[FragmentMetadata]":
+        """The fragments, to be committed."""
+        from lance.fragment import FragmentMetadata
+
+        return [FragmentMetadata.from_json(text) for text in self.files]
 
 
 @dataclass(frozen=True)
@@ -117,9 +136,24 @@ class VectorStore:
             VectorStoreError: a column is missing or does not fit, a row is of another day, a
                 key comes twice, or a vector is not finite.
         """
+        started = time.perf_counter()
+        staged = self.stage(spec, day, batches)
+        version = self.publish(spec, day, [staged])
+        return DayWritten(staged.rows, version, time.perf_counter() - started)
+
+    def stage(
+        self,
+        spec: VectorTable,
+        day: date,
+        batches: pa.RecordBatchReader | Iterable[pa.RecordBatch],
+    ) -> StagedRows:
+        """Write rows of a day beside the table, where no reader sees them until `publish`.
+
+        What is never published is left for `optimise` to remove after seven days. Arguments and
+        errors are those of `replace_day`.
+        """
         from lance.fragment import write_fragments
 
-        started = time.perf_counter()
         self.ensure(spec)
         incoming = IncomingDay(spec, day, batches)
         try:
@@ -134,10 +168,38 @@ class VectorStore:
                 raise incoming.failure from None
             raise
         new = [fragment for fragment in new if fragment.physical_rows]
-        files = [f"{self.table_uri(spec)}/data/{one.files[0].path}" for one in new]
-        incoming.refuse_repeated(files, self._options)
-        version = self._replace(spec, [day], new)
-        return DayWritten(incoming.rows, version, time.perf_counter() - started)
+        incoming.refuse_repeated(self._files(spec, new), self._options)
+        return StagedRows(incoming.rows, tuple(json.dumps(one.to_json()) for one in new))
+
+    def is_staged(self, spec: VectorTable, staged: StagedRows) -> bool:
+        """Whether the files are still there, whole, with as many rows as were written."""
+        from lance.file import LanceFileReader
+
+        try:
+            files = self._files(spec, staged.fragments())
+            readers = [LanceFileReader(file, storage_options=self._options) for file in files]
+            return sum(reader.num_rows() for reader in readers) == staged.rows
+        except (OSError, ValueError):
+            return False
+
+    def publish(self, spec: VectorTable, day: date, staged: Sequence[StagedRows]) -> int:
+        """Make what was staged all that the table holds of the day, in one commit.
+
+        Returns:
+            The table's version.
+
+        Raises:
+            VectorStoreError: a key was staged twice.
+        """
+        self.ensure(spec)
+        new = [fragment for part in staged for fragment in part.fragments()]
+        if len(staged) > 1:
+            refuse_repeated(spec, day, self._files(spec, new), self._options)
+        return self._replace(spec, [day], new)
+
+    def day_rows(self, spec: VectorTable, day: date, version: str) -> DayRows | None:
+        """The rows of a day, to be read by position; None unless all carry this version."""
+        return rows_of_day(self._snapshot(spec), day, version)
 
     def delete_days(self, spec: VectorTable, days: Iterable[date]) -> int:
         """Remove the rows of these days in one commit; gives the table's version then."""
@@ -268,6 +330,10 @@ class VectorStore:
             return replacement(spec, base, index.fragments(base), days, new)
 
         return int(commit(lambda: self._open(spec), plan, spec.name).version)
+
+    def _files(self, spec: VectorTable, fragments: "Sequence[FragmentMetadata]") -> list[str]:
+        """Addresses of the fragments' files."""
+        return [f"{self.table_uri(spec)}/data/{f.path}" for one in fragments for f in one.files]
 
     def _snapshot(self, spec: VectorTable) -> Snapshot:
         """The newest version, and what its fragments hold."""
