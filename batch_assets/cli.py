@@ -149,6 +149,23 @@ def status(as_json: Json = False) -> None:
 
 
 @app.command()
+def cost(
+    first: From,
+    last: To,
+    calls: Annotated[int, typer.Option(min=1, help="Calls of one row to measure.")] = 2_000,
+    as_json: Json = False,
+) -> None:
+    """What scoring some days cost, and what the same rows would have cost one by one on demand."""
+    from batch_assets.fraud.cost import cost as cost_of
+    from batch_assets.show import cost_tables
+
+    found = cost_of(_pipeline(), first, last, calls)
+    if as_json:
+        return print_json(found)
+    cost_tables(out, found)
+
+
+@app.command()
 def similar(
     transaction_id: Annotated[str, typer.Argument(metavar="ID", help="A scored transaction.")],
     top: Top = 10,

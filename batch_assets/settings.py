@@ -9,7 +9,7 @@ import os
 import tomllib
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, StringConstraints, ValidationError, field_validator
@@ -17,16 +17,18 @@ from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
+from batch_assets.engines.prices import Prices
 from batch_assets.errors import BatchAssetsError
 
 ENV_PREFIX = "BATCH_ASSETS_"
 SETTINGS_FILE = "settings.toml"
 PATTERNS = {
     "currency": "expected an ISO 4217 code such as EUR",
-    "device": "expected auto, cpu, cuda, cuda:1 (or another number) or mps",
+    "device": "expected auto, cpu, cuda, cuda:1 (or another number), cuda:0,cuda:1 or mps",
     "memory_limit": "expected a size such as 1GB, 512MB or 1.5GiB",
 }
 MOST_THREADS = 8
@@ -76,8 +78,17 @@ class Settings(BaseSettings):
     training_seed: int = Field(7, description="Seed of everything random in training.")
     device: str = Field(
         "auto",
-        pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
-        description="auto, cpu, cuda, cuda:1 or mps.",
+        pattern=r"^(auto|cpu|mps|cuda|cuda:\d+(, ?cuda:\d+)*)$",
+        description="auto, cpu, cuda, cuda:1, several such as cuda:0,cuda:1, or mps.",
+    )
+    precision: Literal["fp32", "bf16", "auto"] = Field(
+        "fp32", description="Of matrix products; auto takes bf16 where it is faster and as good."
+    )
+    gpu_memory_share: float = Field(
+        1.0, ge=0.01, le=1, description="Share of a GPU's memory that one run may use."
+    )
+    workers: int = Field(
+        1, ge=1, description="Devices, or processes on the CPU, that one run is spread over."
     )
     threads: int = Field(
         default_factory=_usable_cores,
@@ -96,6 +107,9 @@ class Settings(BaseSettings):
     )
     freshness_hours: int = Field(
         30, ge=1, description="Hours after which an asset that was not updated is overdue."
+    )
+    prices: Prices = Field(
+        default_factory=Prices, description="What an hour of each device costs, by hour of day."
     )
 
     @field_validator("schedule_time_zone")
@@ -136,6 +150,10 @@ def load_settings() -> Settings:
         _refuse_unknown_names(path)
     except ValidationError as error:
         raise BatchAssetsError("; ".join(_explain(e, path) for e in _causes(error))) from error
+    except SettingsError as error:  # a table in a variable
+        raise BatchAssetsError(
+            f"an environment variable is not valid JSON: {error}; {error.__cause__}"
+        ) from error
     except OSError as error:
         raise BatchAssetsError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:  # no TOML, or no UTF-8
@@ -150,11 +168,13 @@ def _causes(error: ValidationError) -> list[Any]:
 
 def _explain(error: Any, path: Path) -> str:
     name = ".".join(str(part) for part in error["loc"])
-    variable = f"{ENV_PREFIX}{name.upper()}"
+    variable = f"{ENV_PREFIX}{str(error['loc'][0]).upper()}"
     where = f"environment variable {variable}" if variable in os.environ else str(path)
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "string_pattern_mismatch":
         message = PATTERNS[name]
+    elif error["type"] == "extra_forbidden":
+        message = "there is no such setting"
     return f"setting {name!r} in {where}: {message} (got {error['input']!r})"
 
 

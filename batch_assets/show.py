@@ -101,6 +101,59 @@ def status_tables(out: Console, found: dict[str, Any]) -> None:
         )
 
 
+def cost_tables(out: Console, found: dict[str, Any]) -> None:
+    """What each day cost, what all did, and the same rows one by one."""
+    money = found["currency"] or "money"
+    table = Table(box=None, header_style="bold")
+    for name in ("day", "asset", "attempts", "rows", "rows twice", "device-seconds", money):
+        table.add_column(name)
+    table.add_column(f"{money} a million rows")
+    for line in [*found["days"], {"day": "in all", "asset": "", **found["total"]}]:
+        table.add_row(
+            str(line["day"]),
+            escape(line["asset"]),
+            f"{line['attempts']:,}",
+            f"{line['rows']:,}",
+            f"{line['rows_twice']:,}",
+            f"{line['device_seconds']:,.2f}",
+            _price(line["money"]),
+            _price(line["money_per_million_rows"]),
+        )
+    out.print(table)
+    per_million = found["total"]["device_seconds_per_million_rows"]
+    if per_million is not None:
+        out.print(f"\n{per_million:,.2f} device-seconds a million rows", highlight=False)
+    for line in _on_demand_lines(found):
+        out.print(line, highlight=False, markup=False)
+    for note in found["notes"]:
+        out.print(f"note: {note}", highlight=False, markup=False)
+
+
+def _on_demand_lines(found: dict[str, Any]) -> list[str]:
+    alone, saved = found["on_demand"], found["saving_percent"]
+    if not alone:
+        return []
+    cost = f", {_price(alone['money'])} {found['currency']}" if alone["money"] is not None else ""
+    lines = [
+        f"one by one on demand, {alone['calls']:,} calls measured on {alone['device']}: "
+        f"median {alone['milliseconds_median']:.3f} ms, p95 {alone['milliseconds_p95']:.3f} ms",
+        f"  all rows, {alone['calls_at_once']} calls at once, "
+        f"the device {alone['utilisation']:.0%} busy: "
+        f"{alone['device_seconds']:,.2f} device-seconds{cost}",
+    ]
+    if saved:
+        parts = {"time": saved["from_time"], "price": saved["from_price"], "both": saved["in_all"]}
+        known = [
+            f"{part / 100:.1%} from {name}" for name, part in parts.items() if part is not None
+        ]
+        lines.append(f"  the batch saved {', '.join(known)}")
+    return lines
+
+
+def _price(money: float | None) -> str:
+    return "" if money is None else f"{money:,.6f}" if money < 0.01 else f"{money:,.4f}"
+
+
 class Bars:
     """A progress bar for each thing that reports days, as soon as it reports one."""
 

@@ -4,9 +4,8 @@ The ledger is no table that can be built again, and no table that others are mad
 only ever added, and what goes wrong with it is a warning: it never stops the scoring.
 """
 
-import os
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -17,16 +16,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batch_assets.engines.prices import Prices
-from batch_assets.fraud.sql import sql_text
 from batch_assets.fraud.tables import INFERENCE_LEDGER
 from batch_assets.inference.stats import EngineStats
-from batch_assets.storage.warehouse import ConcurrentWrite, Snapshot, StagedFile, Warehouse
+from batch_assets.storage.tables import DAY
+from batch_assets.storage.warehouse import (
+    ConcurrentWrite,
+    DataFile,
+    Snapshot,
+    StagedFile,
+    Warehouse,
+)
 
 Outcome = Literal["done", "interrupted", "failed"]
 Row = dict[str, Any]
 KEY = "ledger"
 """In the names of its files; all alike, so that maintenance merges those of a day."""
-ATTEMPTS = 50
+TRIES = 50
 
 
 class GpuSample(Protocol):
@@ -69,17 +74,17 @@ class LedgerEntry:
     gpu: GpuSample | None = None
 
 
-def record(warehouse: Warehouse, prices: Prices, entries: Sequence[LedgerEntry]) -> bool:
-    """Add entries in one commit, each with the next number of its asset and day.
+def record(warehouse: Warehouse, prices: Prices, attempts: Sequence[LedgerEntry]) -> bool:
+    """Add attempts in one commit, each with the next number of its asset and day.
 
-    Processes may do so at the same moment: no entry is lost, and no number given twice.
+    Processes may do so at the same moment: none is lost, and no number given twice.
 
     Returns:
         Whether it was written; if not, there was a warning that says why.
     """
     try:
-        if entries:
-            _append(warehouse, prices, entries)
+        if attempts:
+            _append(warehouse, prices, attempts)
     except Exception as error:  # the scores are there; what they cost matters less
         warn(f"{INFERENCE_LEDGER.name}: not recorded: {error}", RuntimeWarning, stacklevel=2)
         return False
@@ -88,17 +93,82 @@ def record(warehouse: Warehouse, prices: Prices, entries: Sequence[LedgerEntry])
 
 def entries(warehouse: Warehouse, first: date, last: date) -> list[Row]:
     """Rows of some days, by day, asset and attempt; columns as in ``INFERENCE_LEDGER``."""
-    return _query(warehouse, "ledger_entries", first, last)
+    snapshot = warehouse.snapshot(INFERENCE_LEDGER)
+    found = [
+        row for file in snapshot.files if first <= file.day <= last for row in _rows(snapshot, file)
+    ]
+    return sorted(found, key=lambda row: (row["day"], row["asset"], row["attempt"]))
 
 
-def work_done_twice(warehouse: Warehouse, first: date, last: date) -> int:
-    """Rows that were computed again although an attempt before had computed them."""
-    return sum(row["rows_twice"] for row in entries(warehouse, first, last))
+def work_done_twice(warehouse: Warehouse, first: date, last: date) -> dict[date, int]:
+    """Day -> rows that were computed although an attempt before had computed them, if any."""
+    rows: Counter[date] = Counter()
+    for row in entries(warehouse, first, last):
+        rows[row["day"]] += row["rows_twice"]
+    return {day: count for day, count in sorted(rows.items()) if count}
 
 
-def _query(warehouse: Warehouse, sql_name: str, first: date, last: date) -> list[Row]:
-    raise NotImplementedError
+def _append(warehouse: Warehouse, prices: Prices, attempts: Sequence[LedgerEntry]) -> None:
+    days = {entry.day for entry in attempts}
+    for left in reversed(range(TRIES)):
+        base = warehouse.snapshot(INFERENCE_LEDGER)
+        taken = Counter(
+            (row["asset"], file.day) for file in base.on(days) for row in _rows(base, file)
+        )
+        rows: dict[date, list[Row]] = defaultdict(list)
+        for entry in attempts:
+            taken[entry.asset, entry.day] += 1
+            rows[entry.day].append(_row(entry, taken[entry.asset, entry.day], prices))
+        with warehouse.staging() as folder:
+            files = [_staged(folder, day, of_day) for day, of_day in rows.items()]
+            try:
+                # each day is a transaction of its own: of two processes with the same number for
+                # the same day, one is refused, and counts again
+                return warehouse.commit(base, files, [], days)
+            except ConcurrentWrite:
+                if not left:
+                    raise
 
 
-def _append(warehouse: Warehouse, prices: Prices, entries: Sequence[LedgerEntry]) -> None:
-    raise NotImplementedError
+def _rows(snapshot: Snapshot, file: DataFile) -> list[Row]:
+    with pq.ParquetFile(f"{snapshot.root}/{file.path}") as source:
+        return [{**row, DAY: file.day} for row in source.read().to_pylist()]
+
+
+def _staged(folder: Path, day: date, rows: Sequence[Row]) -> StagedFile:
+    path = folder / f"{day}.parquet"
+    schema = INFERENCE_LEDGER.file_schema
+    pq.write_table(pa.Table.from_pylist(rows, schema), path, compression="zstd")
+    return StagedFile(path, {DAY: day}, KEY)
+
+
+def _row(entry: LedgerEntry, attempt: int, prices: Prices) -> Row:
+    """All columns but the day."""
+    stats, gpu = entry.stats, entry.gpu
+    elapsed = stats.elapsed_seconds if entry.elapsed_seconds is None else entry.elapsed_seconds
+    name = gpu.name if gpu else None
+    cost = prices.cost(
+        stats.device, entry.started_at, elapsed, stats.elapsed_seconds, name=name or ""
+    )
+    same_name = {
+        column: getattr(source, column)
+        for source in (entry, stats)
+        for column in INFERENCE_LEDGER.file_schema.names
+        if hasattr(source, column)
+    }
+    return {
+        **same_name,
+        "attempt": attempt,
+        "started_at": entry.started_at.astimezone(UTC).replace(tzinfo=None),
+        "rows_reused": stats.reused,
+        "elapsed_seconds": elapsed,
+        "device_name": name,
+        "device_seconds": stats.elapsed_seconds,
+        "gpu_utilisation": gpu.utilisation if gpu else None,
+        "gpu_memory_bytes": gpu.memory_bytes if gpu else None,
+        "gpu_temperature": gpu.temperature if gpu else None,
+        "price_per_device_hour": cost.per_device_hour if cost else None,
+        "price_kind": cost.kind if cost else None,
+        "money": cost.money if cost else None,
+        "currency": prices.currency if cost else None,
+    }

@@ -100,8 +100,9 @@ def rows_of(pipeline: Pipeline, table: Table) -> list[dict[str, Any]]:
 
 
 def contents(pipeline: Pipeline) -> dict[str, list[dict[str, Any]]]:
-    """Everything that a person can read, but for the time of scoring and of looking at files."""
-    compared = [t for t in tables.TABLES if t not in (tables.INGESTED_FILES, tables.REPEATED_KEYS)]
+    """Everything that a person can read, but for times and costs, and for looking at files."""
+    left_out = (tables.INGESTED_FILES, tables.REPEATED_KEYS, tables.INFERENCE_LEDGER)
+    compared = [t for t in tables.TABLES if t not in left_out]
     found = {
         table.name: [
             {k: v for k, v in row.items() if k != "scored_at"} for row in rows_of(pipeline, table)
