@@ -41,7 +41,12 @@ defs = dg.Definitions(
         ),
         "vectors": LanceDBResource(uri=str(settings.home / "vectors")),
         "models": ModelStoreResource(root=str(settings.home / "models")),
-        "gpu": GPU(device=settings.device),
+        "gpu": GPU(
+            device=settings.device,
+            precision=settings.precision,
+            memory_share=settings.gpu_memory_share,
+            workers=settings.workers,
+        ),
     },
     executor=dg.in_process_executor,
 )
