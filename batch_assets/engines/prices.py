@@ -22,9 +22,9 @@ def hours_of(span: str) -> list[int]:
     """
     begin, dash, end = span.partition("-")
     numbers = [int(text) for text in (begin, end) if text.isascii() and text.isdigit()]
-    if not dash or len(numbers) != 2 or max(numbers) > 24 or numbers[0] == numbers[1]:
+    first, last = numbers if dash and len(numbers) == 2 else (0, 0)
+    if first > 23 or last > 24 or first == last:
         raise ValueError(f"{span!r} is not a span of whole hours such as 9-17, 22-6 or 0-24")
-    first, last = numbers
     return [hour % 24 for hour in range(first, last if last > first else last + 24)]
 
 
@@ -128,14 +128,19 @@ class Prices(BaseModel):
         return self.devices.get(max(named, key=len, default=device.partition(":")[0]))
 
     def cost(
-        self, device: str, started_at: datetime, elapsed: float, held: float, name: str = ""
+        self,
+        device: str,
+        started_at: datetime,
+        elapsed: float,
+        devices: float = 1,
+        name: str = "",
     ) -> Cost | None:
         """What a run cost: each hour of the day at its own price.
 
         Args:
             started_at: with its time zone.
             elapsed: seconds that passed.
-            held: device-seconds; more than passed where several devices worked, evenly.
+            devices: that were held for that time; half a one where two runs shared it.
 
         Returns:
             None where the device has no price.
@@ -152,7 +157,7 @@ class Prices(BaseModel):
         total = sum(seconds.values())
         average = paid / total if total else price
         kinds = sorted(seconds, key=lambda kind: -seconds[kind])
-        return Cost(average * held / HOUR, average, "+".join(kinds))
+        return Cost(average * elapsed * devices / HOUR, average, "+".join(kinds))
 
     def _parts(self, started_at: datetime, elapsed: float) -> Iterator[tuple[int, float]]:
         """The time in parts that do not cross an hour of the wall clock: hour, seconds.

@@ -130,8 +130,8 @@ def _money(row: Row, prices: Prices, currency: str | None) -> float | None:
         row["device"],
         started_at,
         row["elapsed_seconds"],
-        row["device_seconds"],
-        name=row["device_name"] or "",
+        row["devices"],
+        row["device_name"] or "",
     )
     return found.money if found else None
 

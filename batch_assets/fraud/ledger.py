@@ -58,6 +58,8 @@ class LedgerEntry:
         rows_twice: rows that were computed although an earlier attempt had computed them.
         elapsed_seconds: how long it took, where several workers' seconds are added up in
             ``stats``; None takes what ``stats`` says.
+        devices: held for that time: GPUs, or the one machine whose CPU is used; a share of one
+            where runs share it.
         gpu: a sample of the device's state, where it is a GPU.
     """
 
@@ -71,6 +73,7 @@ class LedgerEntry:
     outcome: Outcome = "done"
     model_version: str = ""
     elapsed_seconds: float | None = None
+    devices: float = 1
     gpu: GpuSample | None = None
 
 
@@ -147,9 +150,7 @@ def _row(entry: LedgerEntry, attempt: int, prices: Prices) -> Row:
     stats, gpu = entry.stats, entry.gpu
     elapsed = stats.elapsed_seconds if entry.elapsed_seconds is None else entry.elapsed_seconds
     name = gpu.name if gpu else None
-    cost = prices.cost(
-        stats.device, entry.started_at, elapsed, stats.elapsed_seconds, name=name or ""
-    )
+    cost = prices.cost(stats.device, entry.started_at, elapsed, entry.devices, name or "")
     same_name = {
         column: getattr(source, column)
         for source in (entry, stats)
@@ -163,7 +164,7 @@ def _row(entry: LedgerEntry, attempt: int, prices: Prices) -> Row:
         "rows_reused": stats.reused,
         "elapsed_seconds": elapsed,
         "device_name": name,
-        "device_seconds": stats.elapsed_seconds,
+        "device_seconds": elapsed * entry.devices,
         "gpu_utilisation": gpu.utilisation if gpu else None,
         "gpu_memory_bytes": gpu.memory_bytes if gpu else None,
         "gpu_temperature": gpu.temperature if gpu else None,
