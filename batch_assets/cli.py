@@ -265,10 +265,17 @@ def demo(days: Annotated[int, typer.Option(min=1, help="How many days to simulat
 @app.command()
 def dev(port: Annotated[int, typer.Option(help="Port of the UI.")] = 3000) -> None:
     """The Dagster UI, schedules and sensors over the data home."""
+    from batch_assets.engines.gpu import places
+    from batch_assets.engines.pool import fit_pool
     from batch_assets.instance import dagster_instance
+    from batch_assets.settings import load_settings
 
-    with dagster_instance():  # creates it, before several processes of the UI all try to
-        pass
+    settings = load_settings()
+    with dagster_instance() as instance:  # made before several processes of the UI all try to
+        try:
+            fit_pool(instance, places(settings.device, settings.gpu_memory_share))
+        except BatchAssetsError as error:  # the UI is of use without the device
+            err.print(f"the limit of the gpu pool stays as it is: {error}", markup=False)
     os.environ.setdefault("PYTHONWARNINGS", "ignore:Function `dev_command` is superseded")
     dagster = Path(sys.executable).with_name("dagster")
     arguments = ["dagster", "dev", "-m", "batch_assets.definitions", "-p", str(port)]

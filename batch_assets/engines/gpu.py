@@ -103,17 +103,21 @@ class GPU(ConfigurableResource):  # type: ignore[type-arg]
                 limit_memory(names[0], self.memory_share)
             yield Leased(names, "; ".join(device_note(name, self.device) for name in names))
 
-    def places(self) -> int:
-        """How many runs can compute at the same time: on each GPU as many as share it; else 1."""
-        from batch_assets.inference.devices import allowed_devices
-
-        allowed = allowed_devices(self.device)
-        return 1 if allowed == ["cpu"] else len(allowed) * slots_of(self.memory_share)
-
 
 def slots_of(memory_share: float) -> int:
     """How many runs fit on a device if each has that share of its memory."""
     return int(1 / memory_share + 1e-9)
+
+
+def places(device: str, memory_share: float) -> int:
+    """How many runs may compute at once: on each GPU as many as share it, on the CPU one.
+
+    Raises BatchAssetsError when a device that is named is not there.
+    """
+    from batch_assets.inference.devices import allowed_devices
+
+    allowed = allowed_devices(device)
+    return 1 if allowed == ["cpu"] else len(allowed) * slots_of(memory_share)
 
 
 def gpu_tags(settings: Settings | None = None) -> dict[str, Any]:
