@@ -1,0 +1,1 @@
+"""Scoring of inputs that differ in length and in what it costs to decode them."""
