@@ -2,18 +2,22 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from types import TracebackType
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from batch_assets.errors import BatchAssetsError
 from batch_assets.inference.precision import modes
 from batch_assets.inference.sizing import ROW_STEP, BatchSizer
 from batch_assets.inference.stats import EngineStats
+
+# Scores [n] and vectors [n, size] of rows, float32 [n, features].
+Network = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 # What torch, oneDNN and MKL say on a CPU without memory; on CUDA there is a class for it.
 OUT_OF_MEMORY = (
@@ -32,6 +36,10 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(text in str(error) for text in OUT_OF_MEMORY)
 
 
+class DoesNotFit(BatchAssetsError):
+    """Rows of the one shape that a plan allows do not fit into the device's memory."""
+
+
 class Compute:
     """One network on one device, used by ``threads`` threads at once; a context manager.
 
@@ -48,7 +56,7 @@ class Compute:
 
     def __init__(
         self,
-        network: nn.Module,
+        network: Network,
         device: torch.device,
         *,
         threads: int,
@@ -85,15 +93,21 @@ class Compute:
         torch.set_num_threads(self._torch_threads)
 
     def run(
-        self, rows: np.ndarray, sizer: BatchSizer, half: bool, stats: EngineStats
+        self,
+        rows: np.ndarray,
+        sizer: BatchSizer,
+        half: bool,
+        stats: EngineStats,
+        pinned_rows: int | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Scores float32 [n] and vectors float32 [n, size] of rows, float32 [n, features].
 
         Matrix products run in bf16 if ``half``. Batches that do not fit into memory are tried
-        again in smaller ones.
+        again in smaller ones; with ``pinned_rows`` every batch is padded to so many rows, and
+        DoesNotFit is raised.
         """
         assert self._pool is not None
-        job = _Job(rows, self._size, pinned=self._device.type == "cuda")
+        job = _Job(rows, self._size, pinned_rows, pinned_memory=self._device.type == "cuda")
         started = time.perf_counter()
         workers = [self._pool.submit(self._work, job, sizer, half) for _ in range(self._threads)]
         try:
@@ -117,7 +131,7 @@ class Compute:
 
     def _part(self, job: "_Job", part: range, sizer: BatchSizer) -> None:
         """Compute some rows; if they do not fit into memory, free, halve, and put them back."""
-        padded = len(part) + -len(part) % ROW_STEP
+        padded = job.pinned_rows or len(part) + -len(part) % ROW_STEP
         started = self._clock()
         try:
             self._batch(job, part, padded)
@@ -132,6 +146,8 @@ class Compute:
         # Outside of the handler: the exception held the frames, and these the tensors.
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
+        if job.pinned_rows:
+            raise DoesNotFit(f"{padded} rows do not fit into the memory of {self._device}.")
         sizer.failed(padded)
         job.put_back(part)
 
@@ -170,10 +186,13 @@ class Compute:
 class _Job:
     """Rows to compute and room for the results, handed out to threads."""
 
-    def __init__(self, rows: np.ndarray, size: int, *, pinned: bool) -> None:
+    def __init__(
+        self, rows: np.ndarray, size: int, pinned_rows: int | None, *, pinned_memory: bool
+    ) -> None:
         self.rows = rows
-        self.scores = torch.empty(len(rows), pin_memory=pinned)
-        self.vectors = torch.empty(len(rows), size, pin_memory=pinned)
+        self.pinned_rows = pinned_rows
+        self.scores = torch.empty(len(rows), pin_memory=pinned_memory)
+        self.vectors = torch.empty(len(rows), size, pin_memory=pinned_memory)
         self.retries = 0
         self._left = [range(len(rows))] if len(rows) else []
         self._lock = threading.Lock()
@@ -184,7 +203,7 @@ class _Job:
             if not self._left:
                 return None
             left = self._left.pop()
-            size = sizer.next_rows()
+            size = self.pinned_rows or sizer.next_rows()
             if size < len(left):
                 self._left.append(left[size:])
             return left[:size]

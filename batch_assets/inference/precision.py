@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -34,15 +34,13 @@ def choose_precision(
     """``bf16`` if, on a sample of these rows, it is faster and moves no score by more than bound.
 
     Otherwise, or with fewer than 2,048 rows (float32 [n, features]) to tell by, ``fp32``. The
-    outcome depends on time: where the same bits matter, name the precision that was used.
+    outcome depends on time: where the same bits matter, it is kept and used again.
     """
     if len(rows) < SAMPLE_ROWS:
         return "fp32"
     picked = np.linspace(0, len(rows) - 1, SAMPLE_ROWS).astype(int)
     sample = torch.from_numpy(rows[picked]).to(device)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         moved = _scores(network, device, sample, True) - _scores(network, device, sample, False)
         # Not "> bound": scores that are not numbers are out of any bound.
         if not float(moved.abs().max()) <= bound:
@@ -50,16 +48,52 @@ def choose_precision(
         seconds: dict[bool, list[float]] = {True: [], False: []}
         for _ in range(ROUNDS):
             for half, times in seconds.items():
-                started = time.perf_counter()
-                _scores(network, device, sample, half)
-                times.append(time.perf_counter() - started)
-    finally:
-        torch.set_num_threads(threads)
+                times.append(_seconds(network, device, half, sample))
     faster = statistics.median(seconds[False]) >= GAIN * statistics.median(seconds[True])
     return "bf16" if faster else "fp32"
 
 
-def _scores(network: nn.Module, device: torch.device, sample: Tensor, half: bool) -> Tensor:
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch's operations in this thread run in it alone, as in all threads that compute."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def seconds_of(
+    network: Callable[[Tensor], tuple[Tensor, Tensor]],
+    device: torch.device,
+    half: bool,
+    sample: Tensor,
+) -> float:
+    """Seconds that one thread takes for a batch, float32 [n, features] on the device: a median."""
+    with one_thread():
+        return statistics.median(_seconds(network, device, half, sample) for _ in range(ROUNDS))
+
+
+def _seconds(
+    network: Callable[[Tensor], tuple[Tensor, Tensor]],
+    device: torch.device,
+    half: bool,
+    sample: Tensor,
+) -> float:
+    """Seconds of one batch; on a CPU its CPU time, which a busy machine does not distort."""
+    clock = time.thread_time if device.type == "cpu" else time.perf_counter
+    started = clock()
+    _scores(network, device, sample, half)
+    return clock() - started
+
+
+def _scores(
+    network: Callable[[Tensor], tuple[Tensor, Tensor]],
+    device: torch.device,
+    sample: Tensor,
+    half: bool,
+) -> Tensor:
     """Scores [n] on the CPU, so that the device is done."""
     with modes(device, half):
         scores: Tensor = network(sample)[0]

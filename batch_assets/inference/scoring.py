@@ -1,14 +1,15 @@
 """Rows in, scores and embeddings out, as a stream of record batches.
 
-Bit for bit the same result for the same rows in the same order, on the same kind of device:
-however the input is cut, and whatever size of compute batch is chosen, the network only sees
-multiples of 256 rows, the tail padded, shapes between which results on the CPU do not differ.
+Bit for bit the same result for the same rows, on the same kind of device, however the input is
+cut: all is computed by one plan, in batches between whose sizes results do not differ, or of one
+size, the tail padded.
 """
 
 import os
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -19,22 +20,32 @@ from batch_assets.errors import BatchAssetsError
 from batch_assets.inference.batches import feature_matrix, recut
 from batch_assets.inference.compute import Compute
 from batch_assets.inference.devices import resolve_device
-from batch_assets.inference.precision import BOUND, PRECISIONS, choose_precision
-from batch_assets.inference.sizing import ROW_STEP, BatchSizer, Learned, half_of
+from batch_assets.inference.known import Keys, Known, row_keys
+from batch_assets.inference.memory import peak_memory
+from batch_assets.inference.plan import ComputePlan
+from batch_assets.inference.planned import PlannedNetwork, Results
+from batch_assets.inference.precision import BOUND, PRECISIONS
+from batch_assets.inference.sizing import ROW_STEP
 from batch_assets.inference.stages import ahead, timed
 from batch_assets.inference.stats import EngineStats
 from batch_assets.inference.tuning import Tuning
 
 OUTPUT_ROWS = 65_536
-# Bytes of input and output that a block, which is what goes from stage to stage, may have, and
-# bytes that wait between two stages.
-BLOCK_BYTES = 64 * 2**20
+# Bytes that wait between two stages.
 QUEUED_BYTES = 32 * 2**20
 SCORE = "score"
 VECTOR = "vector"
+INPUT_HASH = "input_hash"
 
-# Schema of the output, columns passed through, inputs float32 [rows, features].
-Block = tuple[pa.Schema, list[pa.Array], np.ndarray]
+
+class _Block(NamedTuple):
+    """Schema of the output, columns passed through, inputs float32 [rows, features]."""
+
+    schema: pa.Schema
+    columns: list[pa.Array]
+    rows: np.ndarray
+    plan: ComputePlan
+    keys: Keys | None
 
 
 class Scorer:
@@ -50,7 +61,11 @@ class Scorer:
             what is used, and ``auto`` until the first rows came.
         batch_rows: rows computed at once, a multiple of 256; None chooses while scoring.
         threads: threads that compute, each a batch of its own; None chooses.
-        tuning: where the sizes chosen are kept for the next run; None does not keep them.
+        tuning: where the plan and the sizes chosen are kept for the next run; None keeps them
+            for as long as the scorer lives.
+        version: of the model; see ``salt``.
+        column: name of one column that holds all features, a fixed-size list of float32, which
+            is used as it is in memory; None if each feature has its own column.
 
     Example:
         >>> network = TabularNetwork.from_tensors(model.tensors)
@@ -71,6 +86,8 @@ class Scorer:
         batch_rows: int | None = None,
         threads: int | None = None,
         tuning: Tuning | None = None,
+        version: str = "",
+        column: str | None = None,
     ) -> None:
         if precision not in PRECISIONS:
             raise BatchAssetsError(
@@ -84,19 +101,50 @@ class Scorer:
             raise BatchAssetsError(f"threads is {threads}: at least one has to compute.")
         self.features = tuple(features)
         self.device, self.device_note = resolve_device(device)
-        self.precision = precision
         self.threads = threads or _usual_threads(self.device)
-        self._torch_threads = torch.get_num_threads()
-        self._bound = bound
-        self._network = network.to(self.device).eval()
-        self.embedding_size = self._probe()
-        self._fixed_rows = batch_rows
-        self._block_rows = _block_rows(len(self.features) + self.embedding_size, batch_rows)
-        self._tuning = tuning
-        self._kept: Learned | None = None
-        self._sizer: BatchSizer | None = None
+        self._precision = precision
+        self._column = column
+        self._model = PlannedNetwork(
+            network.to(self.device).eval(),
+            self.device,
+            features=len(self.features),
+            version=version or (tuning.model if tuning else ""),
+            precision=precision,
+            bound=bound,
+            batch_rows=batch_rows,
+            output_rows=OUTPUT_ROWS,
+            threads=self.threads,
+            tuning=tuning,
+        )
+        self.embedding_size = self._model.size
 
-    def output_schema(self, schema: pa.Schema, passthrough: Sequence[str] = ()) -> pa.Schema:
+    @property
+    def precision(self) -> str:
+        """The precision that is used; as it was asked for until that is chosen."""
+        plan = self._model.plan
+        return plan.precision if plan else self._precision
+
+    @property
+    def salt(self) -> str:
+        """Results of the same rows and salt have the same bits: model version, kind of device,
+        precision, compiled or not, and rows of a batch, or ``any`` where they do not matter.
+
+        Raises BatchAssetsError with ``auto`` precision before the first rows ever of this model
+        version; ``prepare`` shows them.
+        """
+        return self._model.salt(self._model.prepare(None))
+
+    def prepare(self, batch: pa.RecordBatch, rows_expected: int = 0) -> ComputePlan:
+        """Choose how this model is computed, if that was never done, on these rows.
+
+        ``rows_expected`` is how many there will be: when they are very many, and only before the
+        first plan, ``torch.compile`` is tried and used from then on if it pays.
+        """
+        return self._model.prepare(self._matrix(batch), rows_expected)
+
+    def output_schema(
+        self, schema: pa.Schema, passthrough: Sequence[str] = (), hashes: bool = False
+    ) -> pa.Schema:
         """The schema of what ``score`` yields for rows of ``schema``.
 
         Raises BatchAssetsError when a column to pass through is not there.
@@ -108,13 +156,17 @@ class Scorer:
             )
         vector = pa.list_(pa.float32(), self.embedding_size)
         fields = [schema.field(name) for name in passthrough]
-        return pa.schema([*fields, pa.field(SCORE, pa.float32()), pa.field(VECTOR, vector)])
+        fields += [pa.field(SCORE, pa.float32()), pa.field(VECTOR, vector)]
+        return pa.schema([*fields, *([pa.field(INPUT_HASH, pa.binary(16))] if hashes else [])])
 
     def score(
         self,
         batches: Iterable[pa.RecordBatch],
         passthrough: Sequence[str] = (),
         stats: EngineStats | None = None,
+        known: Known | None = None,
+        hashes: bool = False,
+        rows_expected: int = 0,
     ) -> Generator[pa.RecordBatch, None, None]:
         """Yield, row by row of the input, the columns passed through, ``score`` and ``vector``.
 
@@ -125,18 +177,28 @@ class Scorer:
         Reading ``batches`` (in a thread of its own), computing, and what the consumer does with
         the results overlap; memory stays constant. Close the iterator, or exhaust it, to end the
         threads. ``stats`` is added to, and complete at the end. Raises BatchAssetsError when a
-        column is missing or a feature is not a number, and what ``batches`` raises.
+        column is missing or a feature is not a number, PlanChanged when earlier results must not
+        be mixed with those to come, and what ``batches`` raises.
+
+        Args:
+            known: results that are not computed again; those that are, are kept there.
+            hashes: add ``input_hash``, binary(16), the key of the row under ``salt``.
+            rows_expected: see ``prepare``.
         """
         stats = EngineStats() if stats is None else stats
         began = time.perf_counter()
+        keyed = hashes or known is not None
         read = ahead(
-            timed(self._blocks(batches, passthrough), stats.reading),
+            timed(
+                self._blocks(_counted(batches, stats), passthrough, hashes, keyed, rows_expected),
+                stats.reading,
+            ),
             size=_block_bytes,
             limit=QUEUED_BYTES,
             blocked=_ignore,
         )
         results = ahead(
-            self._results(timed(read, stats.waiting), stats),
+            self._results(timed(read, stats.waiting), known, stats),
             size=lambda batch: batch.nbytes,
             limit=QUEUED_BYTES,
             blocked=stats.waiting,
@@ -152,97 +214,91 @@ class Scorer:
                         stats.write_seconds += time.perf_counter() - started
             finally:
                 stats.elapsed_seconds += time.perf_counter() - began
+                stats.peak_memory_bytes = max(stats.peak_memory_bytes, peak_memory(self.device))
 
-    def score_matrix(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Scores float32 [n] and embeddings float32 [n, size] of rows, float32 [n, features]."""
-        sizer = self._prepared(rows)
-        with self._compute() as compute:
-            return compute.run(rows, sizer, self.precision == "bf16", EngineStats())
+    def score_matrix(self, rows: np.ndarray) -> Results:
+        """Scores float32 [n] and embeddings float32 [n, size] of rows, float32 [n, features].
+
+        The same bits as ``score`` gives; made for few rows, and quick for a single one.
+        """
+        if not len(rows):
+            return np.empty(0, np.float32), np.empty((0, self.embedding_size), np.float32)
+        plan = self._model.prepare(rows)
+        if len(rows) <= ROW_STEP:
+            return self._model.run_few(rows, plan)
+        with self._model.compute() as compute:
+            return self._model.run(compute, rows, plan, EngineStats())
+
+    def _matrix(self, batch: pa.RecordBatch) -> np.ndarray:
+        return feature_matrix(batch, self.features, self._column)
 
     def _blocks(
-        self, batches: Iterable[pa.RecordBatch], passthrough: Sequence[str]
-    ) -> Iterator[Block]:
-        """What is passed through, and the inputs as float32 [rows, features]."""
-        for block in recut(batches, self._block_rows):
-            schema = self.output_schema(block.schema, passthrough)
-            columns = [block.column(name) for name in passthrough]
-            yield schema, columns, feature_matrix(block, self.features)
+        self,
+        batches: Iterable[pa.RecordBatch],
+        passthrough: Sequence[str],
+        hashes: bool,
+        keyed: bool,
+        rows_expected: int,
+    ) -> Iterator[_Block]:
+        for batch in recut(batches, self._model.block_rows):
+            schema = self.output_schema(batch.schema, passthrough, hashes)
+            columns = [batch.column(name) for name in passthrough]
+            rows = self._matrix(batch)
+            plan = self._model.prepare(rows, rows_expected)
+            keys = row_keys(rows, self._model.salt(plan)) if keyed else None
+            yield _Block(schema, columns, rows, plan, keys)
 
     def _results(
-        self, blocks: Generator[Block, None, None], stats: EngineStats
+        self, blocks: Generator[_Block, None, None], known: Known | None, stats: EngineStats
     ) -> Iterator[pa.RecordBatch]:
         stats.device, stats.threads = str(self.device), self.threads
-        with closing(blocks), self._compute() as compute:
-            for schema, columns, rows in blocks:
-                sizer = self._prepared(rows)
-                scores, vectors = compute.run(rows, sizer, self.precision == "bf16", stats)
-                stats.precision, stats.batch_rows = self.precision, sizer.learned.rows
-                self._keep(sizer)
+        with closing(blocks), self._model.compute() as compute:
+            for block in blocks:
+                scores, vectors = self._computed(compute, block, known, stats)
                 vector = pa.FixedSizeListArray.from_arrays(
                     pa.array(vectors.reshape(-1)), self.embedding_size
                 )
-                yield pa.RecordBatch.from_arrays(
-                    [*columns, pa.array(scores), vector], schema=schema
-                )
+                arrays = [*block.columns, pa.array(scores), vector]
+                if INPUT_HASH in block.schema.names[-1:]:
+                    assert block.keys is not None
+                    arrays.append(_binary(block.keys))
+                yield pa.RecordBatch.from_arrays(arrays, schema=block.schema)
 
-    def _compute(self) -> Compute:
-        return Compute(
-            self._network,
-            self.device,
-            threads=self.threads,
-            size=self.embedding_size,
-            torch_threads=self._torch_threads,
+    def _computed(
+        self, compute: Compute, block: _Block, known: Known | None, stats: EngineStats
+    ) -> Results:
+        """Results of a block; those that are not known are computed, close together, and kept."""
+        if known is None or block.keys is None:
+            return self._model.run(compute, block.rows, block.plan, stats)
+        found, scores, vectors = known.find(block.keys)
+        stats.reused += len(scores)
+        if len(scores) == len(block.rows):
+            return scores, vectors
+        missing = ~found
+        computed = self._model.run(compute, block.rows[missing], block.plan, stats)
+        known.keep(block.keys[missing], *computed)
+        if not len(scores):
+            return computed
+        both = (
+            np.empty(len(found), np.float32),
+            np.empty((len(found), self.embedding_size), np.float32),
         )
-
-    def _prepared(self, rows: np.ndarray) -> BatchSizer:
-        """The precision is chosen and the sizes are known, from the first rows on."""
-        if self.precision == "auto":
-            self.precision = choose_precision(self._network, self.device, rows, self._bound)
-        if self._sizer is None:
-            if self._fixed_rows is not None:
-                self._kept = Learned(self._fixed_rows, settled=True)
-            elif self._tuning is not None:
-                self._kept = self._tuning.read(self._device_name(), self.precision)
-            self._sizer = BatchSizer(self._largest_rows(), self._kept)
-        return self._sizer
-
-    def _largest_rows(self) -> int:
-        """Rows of a batch at most: on a CPU, each thread has two or more of each block."""
-        if self._fixed_rows is not None or self.device.type != "cpu":
-            return self._block_rows
-        return max(ROW_STEP, half_of(self._block_rows // self.threads))
-
-    def _keep(self, sizer: BatchSizer) -> None:
-        """Keep what is new; while it is still measuring, that is a handful of times."""
-        learned = sizer.learned
-        if self._tuning is not None and self._fixed_rows is None and learned != self._kept:
-            self._tuning.keep(learned, self._device_name(), self.precision)
-            self._kept = learned
-
-    def _device_name(self) -> str:
-        if self.device.type == "cuda":
-            return f"{torch.cuda.get_device_name(self.device)}, {self.threads} threads"
-        return f"{self.device.type}, {self.threads} threads"
-
-    def _probe(self) -> int:
-        """Size of the embedding; also shows that the network takes as many features as named."""
-        try:
-            with torch.inference_mode():
-                rows = torch.zeros(ROW_STEP, len(self.features), device=self.device)
-                return int(self._network(rows)[1].shape[1])
-        except RuntimeError as error:
-            raise BatchAssetsError(
-                f"The network does not run on {len(self.features)} features on {self.device}: "
-                f"{error}. Check that the card's features are those that it was trained on."
-            ) from error
+        for whole, old, new in zip(both, (scores, vectors), computed, strict=True):
+            whole[found], whole[missing] = old, new
+        return both
 
 
-def _block_rows(columns: int, batch_rows: int | None) -> int:
-    """Rows of a block of so many float32 columns, in and out: a multiple of the batch's rows."""
-    rows = OUTPUT_ROWS
-    while rows > ROW_STEP and rows * columns * 4 > BLOCK_BYTES:
-        rows //= 2
-    return rows if batch_rows is None else max(batch_rows, rows - rows % batch_rows)
+def _counted(
+    batches: Iterable[pa.RecordBatch], stats: EngineStats
+) -> Generator[pa.RecordBatch, None, None]:
+    for batch in batches:
+        stats.bytes_read += batch.nbytes
+        yield batch
+
+
+def _binary(keys: Keys) -> pa.Array:
+    """Keys, uint64 [n, 2], as 16 bytes each."""
+    return pa.Array.from_buffers(pa.binary(16), len(keys), [None, pa.py_buffer(keys)])
 
 
 def _usual_threads(device: torch.device) -> int:
@@ -252,9 +308,8 @@ def _usual_threads(device: torch.device) -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _block_bytes(block: Block) -> int:
-    _, columns, rows = block
-    return sum(column.nbytes for column in columns) + int(rows.nbytes)
+def _block_bytes(block: _Block) -> int:
+    return sum(column.nbytes for column in block.columns) + int(block.rows.nbytes)
 
 
 def _ignore(seconds: float) -> None:

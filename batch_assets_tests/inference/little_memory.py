@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from batch_assets.inference.memory import memory_budget
 from batch_assets.inference.scoring import Scorer
 from batch_assets.inference.stats import EngineStats
 from batch_assets.inference.tuning import Tuning
@@ -65,6 +66,7 @@ def main(tuning: Path, rows: int, free_mib: int) -> None:
                 "rows": stats.rows,
                 "batch_rows": stats.batch_rows,
                 "out_of_memory": stats.out_of_memory,
+                "memory": memory_budget(scorer.device),
                 "digest": digest.hexdigest(),
             }
         )

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from batch_assets.inference.compute import Compute
 from batch_assets.inference.network import TabularNetwork
+from batch_assets.inference.plan import ComputePlan
+from batch_assets.inference.planned import device_kind
 from batch_assets.inference.sizing import BatchSizer, Learned
 from batch_assets.inference.stats import EngineStats
 from batch_assets.inference.tuning import Tuning
@@ -106,8 +108,10 @@ def scored_in_a_process(tuning: Path, rows: int, free_mib: int) -> dict[str, Any
 @pytest.mark.skipif(sys.platform != "linux", reason="needs RLIMIT_AS and /proc")
 def test_a_process_short_of_memory_halves_goes_on_and_remembers(tmp_path: Path) -> None:
     path = tmp_path / "sizes.json"
-    place = ("cpu, 1 threads", "fp32")
+    place = (f"{device_kind(CPU)}, 1 threads", "fp32")
     Tuning(path, "wide").keep(Learned(16_384, settled=True), *place)
+    equal = ComputePlan("fp32", largest=16_384)
+    Tuning(path, "wide").keep_plan(equal, device_kind(CPU), "fp32")
     free = scored_in_a_process(path, 17_000, 0)
     assert (free["batch_rows"], free["out_of_memory"]) == (16_384, 0)
 
@@ -115,9 +119,12 @@ def test_a_process_short_of_memory_halves_goes_on_and_remembers(tmp_path: Path) 
     assert short["out_of_memory"] > 0
     assert short["batch_rows"] < 16_384
     assert (short["rows"], short["digest"]) == (17_000, free["digest"])
-    learned = Tuning(path, "wide").read(*place)
+    learned = Tuning(path, "wide").read(*place, memory=short["memory"])
     assert learned is not None
     assert learned == Learned(short["batch_rows"], True, 2 * short["batch_rows"])
 
     again = scored_in_a_process(path, 17_000, 500)
-    assert again == short | {"out_of_memory": 0}
+    assert again | {"memory": 0} == short | {"memory": 0, "out_of_memory": 0}
+    assert Tuning(path, "wide").read(*place, memory=2 * short["memory"]) == Learned(
+        short["batch_rows"], settled=False
+    )

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from batch_assets.errors import BatchAssetsError
 from batch_assets.inference.network import TabularNetwork
+from batch_assets.inference.planned import device_kind
 from batch_assets.inference.scoring import OUTPUT_ROWS, Scorer
 from batch_assets.inference.stats import EngineStats
 from batch_assets.inference.tuning import Tuning
@@ -176,7 +177,7 @@ def test_a_size_that_was_found_is_used_by_the_next_run(tmp_path: Path) -> None:
     many = table_of(OUTPUT_ROWS).to_batches() * 40
     stats = EngineStats()
     for _ in first.score(many, stats=stats):
-        learned = tuning.read(f"cpu, {first.threads} threads", "fp32")
+        learned = tuning.read(f"{device_kind(first.device)}, {first.threads} threads", "fp32")
         if learned and learned.settled:
             break
     assert learned is not None

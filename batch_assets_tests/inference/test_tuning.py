@@ -41,7 +41,6 @@ def test_a_size_that_failed_in_any_run_stays_failed(tmp_path: Path) -> None:
         '{"rows": 777}',
         '{"rows": "x"}',
         '{"rows": -256}',
-        '{"rows": 512, "too_large": 512}',
     ],
 )
 def test_a_damaged_file_is_as_none_and_is_put_right(
