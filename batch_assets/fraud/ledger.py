@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 from warnings import warn
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batch_assets.engines.gpu_meter import GpuUse
 from batch_assets.engines.prices import Prices
 from batch_assets.fraud.tables import INFERENCE_LEDGER
 from batch_assets.inference.stats import EngineStats
@@ -34,19 +35,6 @@ KEY = "ledger"
 TRIES = 50
 
 
-class GpuSample(Protocol):
-    """How a GPU looked while it worked."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def utilisation(self) -> float: ...
-    @property
-    def memory_bytes(self) -> int: ...
-    @property
-    def temperature(self) -> float: ...
-
-
 @dataclass(frozen=True)
 class LedgerEntry:
     """One attempt at one day of an asset.
@@ -60,7 +48,8 @@ class LedgerEntry:
             ``stats``; None takes what ``stats`` says.
         devices: held for that time: GPUs, or the one machine whose CPU is used; a share of one
             where runs share it.
-        gpu: a sample of the device's state, where it is a GPU.
+        device_name: the GPU's name, by which it may have a price of its own.
+        gpu: how it was used, where it is one and its driver tells.
     """
 
     asset: str
@@ -74,7 +63,8 @@ class LedgerEntry:
     model_version: str = ""
     elapsed_seconds: float | None = None
     devices: float = 1
-    gpu: GpuSample | None = None
+    device_name: str | None = None
+    gpu: GpuUse | None = None
 
 
 def record(warehouse: Warehouse, prices: Prices, attempts: Sequence[LedgerEntry]) -> bool:
@@ -149,8 +139,8 @@ def _row(entry: LedgerEntry, attempt: int, prices: Prices) -> Row:
     """All columns but the day."""
     stats, gpu = entry.stats, entry.gpu
     elapsed = stats.elapsed_seconds if entry.elapsed_seconds is None else entry.elapsed_seconds
-    name = gpu.name if gpu else None
-    cost = prices.cost(stats.device, entry.started_at, elapsed, entry.devices, name or "")
+    name = entry.device_name or ""
+    cost = prices.cost(stats.device, entry.started_at, elapsed, entry.devices, name)
     same_name = {
         column: getattr(source, column)
         for source in (entry, stats)
@@ -163,11 +153,10 @@ def _row(entry: LedgerEntry, attempt: int, prices: Prices) -> Row:
         "started_at": entry.started_at.astimezone(UTC).replace(tzinfo=None),
         "rows_reused": stats.reused,
         "elapsed_seconds": elapsed,
-        "device_name": name,
         "device_seconds": elapsed * entry.devices,
-        "gpu_utilisation": gpu.utilisation if gpu else None,
-        "gpu_memory_bytes": gpu.memory_bytes if gpu else None,
-        "gpu_temperature": gpu.temperature if gpu else None,
+        "gpu_utilisation": gpu.busy if gpu else None,
+        "gpu_memory_bytes": gpu.peak_memory_bytes if gpu else None,
+        "gpu_temperature": gpu.peak_celsius if gpu else None,
         "price_per_device_hour": cost.per_device_hour if cost else None,
         "price_kind": cost.kind if cost else None,
         "money": cost.money if cost else None,

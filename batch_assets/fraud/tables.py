@@ -250,9 +250,15 @@ INFERENCE_LEDGER = Table(
         "peak_memory_bytes": (pa.int64(), "Most memory of the device, or of a CPU's process."),
         "bytes_read": (pa.int64(), "Input, as record batches."),
         "bytes_written": (pa.int64(), "Files of the results."),
-        "gpu_utilisation": (pa.float64(), "Share of time, 0 to 1; null where there is no GPU."),
-        "gpu_memory_bytes": (pa.int64(), "Memory in use; null where there is no GPU."),
-        "gpu_temperature": (pa.float64(), "Degrees Celsius; null where there is no GPU."),
+        "gpu_utilisation": (
+            pa.float64(),
+            "Mean, 0 to 1; null where there is no GPU.",
+        ),
+        "gpu_memory_bytes": (pa.int64(), "Most memory in use, by all; null where there is no GPU."),
+        "gpu_temperature": (
+            pa.float64(),
+            "Highest, Celsius; null where there is no GPU.",
+        ),
         "price_per_device_hour": (pa.float64(), "Average over the time; null without prices."),
         "price_kind": (TEXT, "normal, off-peak or spot; with a plus where it changed meanwhile."),
         "money": (pa.float64(), "device_seconds at that price; null without prices."),

@@ -6,10 +6,10 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
+from batch_assets.engines.gpu_meter import GpuUse, Reading
 from batch_assets.engines.prices import Prices
 from batch_assets.fraud.assets.ledger import ledger_metadata, ledger_of_days
 from batch_assets.fraud.ledger import entries, record, work_done_twice
@@ -61,9 +61,12 @@ def test_of_four_processes_that_record_at_once_no_entry_is_lost_and_no_number_is
 
 def test_every_column_holds_what_the_attempt_was(warehouse: Warehouse) -> None:
     at = datetime(2026, 3, 10, 23, 59, 59, tzinfo=timezone(timedelta(hours=2)))  # 21:59:59 UTC
-    gpu = SimpleNamespace(name="Imagined GPU", utilisation=0.75, memory_bytes=123, temperature=55.5)
+    gpu = GpuUse([Reading(busy=0.5, memory_bytes=122, celsius=56), Reading(1.0, 123, 54)])
     made = replace(
-        entry(rows_twice=7, outcome="interrupted", model_version="m1", gpu=gpu), started_at=at
+        entry(rows_twice=7, outcome="interrupted", model_version="m1"),
+        started_at=at,
+        device_name="Imagined GPU",
+        gpu=gpu,
     )
     assert record(warehouse, PRICES, [made])
     (row,) = entries(warehouse, START, START)
@@ -97,7 +100,7 @@ def test_every_column_holds_what_the_attempt_was(warehouse: Warehouse) -> None:
         "bytes_written": 2048,
         "gpu_utilisation": 0.75,
         "gpu_memory_bytes": 123,
-        "gpu_temperature": 55.5,
+        "gpu_temperature": 56.0,
         "price_per_device_hour": pytest.approx(2.7),  # a second at each of the two prices
         "price_kind": "normal+off-peak",
         "money": pytest.approx(2.7 * 2 / 3600),
