@@ -93,6 +93,11 @@ def status_tables(out: Console, found: dict[str, Any]) -> None:
         out.print(f"  {odd['file']}: {odd['note']}", highlight=False, markup=False)
     for odd in files["damaged"]:
         out.print(f"  {odd['file']}: {odd['reason']}", highlight=False, markup=False)
+    scoring = found["scoring"]
+    for day in scoring["unfinished_days"]:
+        out.print(f"{day['day']} is not scored to its end; {day['rows_kept']:,} rows are kept")
+    if scoring["rows_computed_twice"]:
+        out.print(f"after interruptions, {scoring['rows_computed_twice']:,} rows were scored twice")
     out.print(f"live model {found['model_version'] or 'none'}")
     if found["outdated_days"]:
         days = found["outdated_days"]
