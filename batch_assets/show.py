@@ -140,18 +140,17 @@ def _on_demand_lines(found: dict[str, Any]) -> list[str]:
         return []
     cost = f", {_price(alone['money'])} {found['currency']}" if alone["money"] is not None else ""
     lines = [
-        f"one by one on demand, {alone['calls']:,} calls measured on {alone['device']}: "
+        f"one by one on demand, {alone['calls']:,} calls of the model on {alone['device']}: "
         f"median {alone['milliseconds_median']:.3f} ms, p95 {alone['milliseconds_p95']:.3f} ms",
         f"  all rows, {alone['calls_at_once']} calls at once, "
-        f"the device {alone['utilisation']:.0%} busy: "
+        f"the machine {alone['utilisation']:.0%} busy: "
         f"{alone['device_seconds']:,.2f} device-seconds{cost}",
     ]
     if saved:
-        parts = {"time": saved["from_time"], "price": saved["from_price"], "both": saved["in_all"]}
-        known = [
-            f"{part / 100:.1%} from {name}" for name, part in parts.items() if part is not None
-        ]
-        lines.append(f"  the batch saved {', '.join(known)}")
+        line = f"  the batch saved {saved['from_time']:.1f}% of the time"
+        if saved["in_all"] is not None:
+            line += f" and {saved['from_price']:.1f}% of the price, {saved['in_all']:.1f}% in all"
+        lines.append(line)
     return lines
 
 

@@ -205,7 +205,7 @@ def test_the_command_prints_json_or_a_table_and_mistakes_in_one_line(
 
     shown = call(home, *arguments)
     assert shown.returncode == 0, shown.stderr
-    for part in ("2026-01-02", "in all", "USD a million rows", "median", "p95", "from price"):
+    for part in ("2026-01-02", "in all", "USD a million rows", "median", "p95", "of the price"):
         assert part in shown.stdout
 
     refused = call(home, "cost", "--from", "2026-02-01", "--to", "2026-02-01")
