@@ -48,15 +48,19 @@ class GPU(ConfigurableResource):  # type: ignore[type-arg]
     """
 
     device: str = Field(
-        "auto",
+        default="auto",
         description="auto (a free GPU if there are any, else the CPU), cpu, cuda (a free one), "
         "cuda:1, several such as cuda:0,cuda:1, or mps.",
     )
-    precision: str = Field("fp32", description="fp32, bf16, or auto: what is faster and as good.")
-    memory_share: float = Field(
-        1.0, ge=0.01, le=1, description="Of a GPU's memory; with 0.5 two runs share a GPU."
+    precision: str = Field(
+        default="fp32", description="fp32, bf16, or auto: what is faster and as good."
     )
-    workers: int = Field(1, ge=1, description="Devices, or processes on the CPU, of one run.")
+    memory_share: float = Field(
+        default=1.0, ge=0.01, le=1, description="Of a GPU's memory; with 0.5 two runs share a GPU."
+    )
+    workers: int = Field(
+        default=1, ge=1, description="Devices, or processes on the CPU, of one run."
+    )
 
     def resolve(self) -> tuple[str, str]:
         """A device that may be used, without a lease, and a sentence that says why it is this."""

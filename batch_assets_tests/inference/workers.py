@@ -118,7 +118,8 @@ def main(what: str, devices: Sequence[str] = ("cpu", "cpu")) -> None:
             print("done", task, flush=True)
         return
     make_worker = endless if what == "wait" else squares_but_one_is_endless
-    for task, _ in spread(range(2), devices, make_worker):
+    results = spread(range(2), devices, make_worker)  # the traceback keeps it from being closed
+    for task, _ in results:
         raise RuntimeError(f"task {task} is not wanted")
 
 
