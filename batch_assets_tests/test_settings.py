@@ -59,6 +59,15 @@ def test_the_home_is_where_the_environment_says(
         ("device = 'gpu'", "cuda"),
         ("curency = 'EUR'", "did you mean 'currency'?"),
         ("colour = 'red'", "known are catch_up_days, currency"),
+        ("prices = 0.2", "expected a table, such as [prices.devices.cpu]"),
+        ("[prices]\ncurrency = 'euro'", "setting 'prices.currency'"),
+        ("[prices]\ntime_zone = 'Berlin'", "Europe/Berlin"),
+        ("[prices]\non_demand_utilisation = 0", "greater than 0"),
+        ("[prices]\ncpu = 0.2", "setting 'prices.cpu'"),
+        ("[prices]\ncpu = 0.2", "no such setting"),
+        ("[prices.devices.cpu]\nspot = {}", "setting 'prices.devices.cpu.normal'"),
+        ("[prices.devices.cpu]\nnormal = -1", "setting 'prices.devices.cpu.normal'"),
+        ("[prices.devices.cpu]\nnormal = 1\nspot = {night = 1}", "whole hours such as 9-17"),
         ("currency = EUR", "not valid TOML"),
         (b"currency = '\xff'", "not valid TOML"),
     ],
@@ -79,6 +88,18 @@ def test_several_wrong_settings_are_all_named(home: Path) -> None:
 def test_a_wrong_variable_is_named_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BATCH_ASSETS_START_DATE", "yesterday")
     with pytest.raises(BatchAssetsError, match=r"environment variable BATCH_ASSETS_START_DATE"):
+        load_settings()
+
+
+@pytest.mark.usefixtures("home")
+def test_a_variable_that_holds_a_table_is_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BATCH_ASSETS_PRICES", '{"devices": {"cpu": {"normal": 0.5}}}')
+    assert load_settings().prices.devices["cpu"].normal == 0.5
+    monkeypatch.setenv("BATCH_ASSETS_PRICES", '{"devices": {"cpu": {"normal": "much"}}}')
+    with pytest.raises(BatchAssetsError, match="environment variable BATCH_ASSETS_PRICES: "):
+        load_settings()
+    monkeypatch.setenv("BATCH_ASSETS_PRICES", "{")
+    with pytest.raises(BatchAssetsError, match=r'not valid JSON: .*"prices".*; Expecting'):
         load_settings()
 
 
