@@ -78,7 +78,7 @@ def score_day(home: Path) -> Work:
 
 def index_day(home: Path) -> Work:
     """Scalar and vector indexes over the vectors that the run before left."""
-    from batch_assets.fraud.scoring import EMBEDDINGS
+    from batch_assets.fraud.embeddings import EMBEDDINGS
 
     pipeline = open_home(home)
     watch = Watch()

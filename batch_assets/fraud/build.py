@@ -5,6 +5,7 @@ process built meanwhile is not built again.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -32,10 +33,11 @@ if TYPE_CHECKING:
 
     Connection = duckdb.DuckDBPyConnection
 
+Staged = dict[Table, list[StagedFile]]
+Produce = Callable[["Connection", State, Sequence[date], Path], Staged]
 ROWS_A_CHUNK = 2_000_000
 DAYS_A_CHUNK = 200
 ATTEMPTS = 20
-Staged = dict[Table, list[StagedFile]]
 
 
 @dataclass
@@ -56,14 +58,19 @@ class Builder:
         produce: stages the files of some consecutive days, each named by its day's key.
         progress: called with each day that is done.
         rows_a_chunk: about how many transactions go into one commit.
+        holding: what surrounds the work on some days; it yields whether others may have done it
+            meanwhile.
     """
 
     step: Step
     warehouse: Warehouse
     look: Callable[[], State]
-    produce: "Callable[[Connection, State, Sequence[date], Path], Staged]"
+    produce: Produce
     progress: Callable[[date], None] = lambda day: None
     rows_a_chunk: int = ROWS_A_CHUNK
+    holding: Callable[[Sequence[date]], AbstractContextManager[bool]] = lambda days: nullcontext(
+        False
+    )
 
     def run(self, days: Sequence[date], built: Built | None = None) -> Built:
         """Build what is not up to date.
@@ -82,7 +89,10 @@ class Builder:
             if not chunk:
                 break
             try:
-                self._publish(state, chunk)
+                with self.holding(chunk) as changed:
+                    if changed:
+                        continue
+                    self._publish(state, chunk)
             except ConcurrentWrite:
                 attempts -= 1
                 if not attempts:
@@ -127,7 +137,7 @@ class Builder:
                 self.warehouse.replace_days(state.snapshot(table), staged[table], chunk)
 
 
-def produce_sql(step: Step) -> "Callable[[Connection, State, Sequence[date], Path], Staged]":
+def produce_sql(step: Step) -> Produce:
     """Stages what the step's SQL statements select."""
 
     def produce(

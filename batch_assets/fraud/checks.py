@@ -8,6 +8,7 @@ import dagster as dg
 
 from batch_assets.fraud import tables
 from batch_assets.fraud.assets.common import pipeline_of
+from batch_assets.fraud.embeddings import EMBEDDINGS
 from batch_assets.fraud.keys import (
     CLEAN,
     FEATURES,
@@ -20,7 +21,6 @@ from batch_assets.fraud.keys import (
     days_between,
 )
 from batch_assets.fraud.pipeline import Pipeline, last_closed_day
-from batch_assets.fraud.scoring import EMBEDDINGS
 from batch_assets.fraud.sql import sql_text
 from batch_assets.partitions import days_of
 from batch_assets.storage.resources import ModelStoreResource, WarehouseResource

@@ -58,7 +58,8 @@ def _measure(
 
     seed = pipeline.settings.training_seed if seed is None else seed
     tensors, card = train_on(pipeline, days_between(*train), seed)
-    scorer = Scorer(TabularNetwork.from_tensors(tensors), card["features"], device=pipeline.device)
+    network = TabularNetwork.from_tensors(tensors)
+    scorer = Scorer(network, card["features"], device=pipeline.devices[0])
     state = pipeline.state()
     rows = labelled_rows(state, days_between(*test)).table
     scored = pa.Table.from_batches(

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from batch_assets.fraud.scoring import EMBEDDINGS
+from batch_assets.fraud.embeddings import EMBEDDINGS
 from batch_assets.fraud.tables import TABLES
 from batch_assets.storage.maintenance import compact, forget_old_versions, remove_leftovers
 from batch_assets.storage.vectors import VectorStore

@@ -2,20 +2,25 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
 from batch_assets import progress
 from batch_assets.errors import BatchAssetsError
 from batch_assets.fraud import tables
-from batch_assets.fraud.build import Builder, Built, produce_sql
+from batch_assets.fraud.build import ROWS_A_CHUNK, Builder, Built, Produce, produce_sql
+from batch_assets.fraud.chunks import ChunkWorker, ChunkWorkers
+from batch_assets.fraud.embeddings import EMBEDDINGS
 from batch_assets.fraud.feeds import Feeds, Kind, load_feeds
 from batch_assets.fraud.ingest import RAW, Landing, ingest, look
 from batch_assets.fraud.keys import PREDICTIONS, STEPS, State, Step, days_between
 from batch_assets.fraud.repeated import check_repeated_keys
-from batch_assets.fraud.scoring import EMBEDDINGS, produce_predictions
+from batch_assets.fraud.scorer import MODEL, load_scorer
+from batch_assets.fraud.scoring import Scoring
 from batch_assets.settings import Settings
 from batch_assets.storage.models import ModelStore
 from batch_assets.storage.vectors import VectorStore
@@ -29,7 +34,6 @@ class NoLiveModelError(BatchAssetsError):
     """Nothing can be scored before a model was trained."""
 
 
-MODEL = "fraud_model"
 KINDS: tuple[Kind, ...] = ("rates", "transactions", "labels")
 Progress = Callable[[str, date], None]
 
@@ -43,16 +47,19 @@ class Pipeline:
     """Everything that works on one data home.
 
     Args:
-        device: where to score, see :func:`batch_assets.inference.devices.resolve_device`.
+        devices: where to score, see :func:`batch_assets.inference.devices.resolve_device`;
+            several are used at the same time, each by a process of its own.
         progress: called with a table's name and a day when the day is done.
+        run_id: of the Dagster run that works, for the ledger.
     """
 
     settings: Settings
     warehouse: Warehouse
     vectors: VectorStore
     models: ModelStore
-    device: str = "auto"
+    devices: tuple[str, ...] = ("auto",)
     progress: Progress = quiet
+    run_id: str = ""
 
     @cached_property
     def feeds(self) -> Feeds:
@@ -69,7 +76,7 @@ class Pipeline:
             self.feeds,
             self.settings,
             model_version=self.models.live(MODEL),
-            scoring="fp32",
+            scoring=self.settings.precision,
             vector_keys=self._vector_keys,
         )
 
@@ -91,25 +98,43 @@ class Pipeline:
 
     def build(self, step: Step, days: Sequence[date], built: Built | None = None) -> Built:
         """Build the days of a step that are not up to date."""
-        scoring = step is PREDICTIONS
-        if scoring:
-            self.vectors.ensure(EMBEDDINGS)
-        produce = produce_predictions(self.scorer, self.vectors) if scoring else produce_sql(step)
-        builder = Builder(
-            step,
-            self.warehouse,
-            self.state,
-            produce,
-            lambda day: self.progress(step.name, day),
-            **({"rows_a_chunk": 1} if scoring else {}),
-        )
         built = Built() if built is None else built
+        if step is PREDICTIONS:
+            self._score(days, built)
+        else:
+            self._builder(step, produce_sql(step)).run(days, built)
+        return built
+
+    def _builder(self, step: Step, produce: Produce) -> Builder:
+        return Builder(
+            step, self.warehouse, self.state, produce, lambda day: self.progress(step.name, day)
+        )
+
+    def _score(self, days: Sequence[date], built: Built) -> None:
+        from batch_assets.fraud import ledger
+
+        self.vectors.ensure(EMBEDDINGS)
+        several = len(self.devices) > 1
+        scoring = Scoring(
+            self.warehouse,
+            self.vectors,
+            self._salt,
+            self.devices,
+            self._workers() if several else self._worker,
+            lambda entries: ledger.record(self.warehouse, self.settings.prices, entries),
+            self.run_id,
+        )
+        builder = replace(
+            self._builder(PREDICTIONS, scoring.produce),
+            rows_a_chunk=ROWS_A_CHUNK if several else 1,
+            holding=scoring.holding,
+        )
         started = time.perf_counter()
         builder.run(days, built)
-        if scoring and built.made:
+        scoring.finish_what_others_left(built.unchanged)
+        if built.made:
             rows = self.warehouse.snapshot(tables.FRAUD_PREDICTIONS).rows(built.made)
             progress.measured("scored", rows, time.perf_counter() - started)
-        return built
 
     def update(self, days: Sequence[date]) -> None:
         """Bring everything that can be built of some days up to date, from files to the report."""
@@ -118,12 +143,23 @@ class Pipeline:
         for step in _steps(self.state()):
             self.build(step, days)
 
-    def scorer(self) -> "Scorer":
-        """The live model on its device, loaded once."""
-        from batch_assets.inference.network import TabularNetwork
-        from batch_assets.inference.scoring import Scorer
-        from batch_assets.inference.tuning import Tuning
+    def _salt(self, rows: pa.RecordBatch, expected: int) -> str:
+        """Of the live model; loaded anew, as another process may have changed how it computes."""
+        self._scorers.clear()
+        scorer = self.scorer()
+        scorer.prepare(rows, expected)
+        return scorer.salt
 
+    def _worker(self, device: str) -> ChunkWorker:
+        """Scores with the scorer of this process."""
+        return ChunkWorker(lambda version: self.scorer(), self.vectors)
+
+    def _workers(self) -> ChunkWorkers:
+        home, precision = self.settings.home, self.settings.precision
+        return ChunkWorkers(self.models, self.vectors.uri, home, precision)
+
+    def scorer(self) -> "Scorer":
+        """The live model on the first device, loaded once."""
         version = self.models.live(MODEL)
         if version is None:
             raise NoLiveModelError(
@@ -131,12 +167,9 @@ class Pipeline:
                 "which trains one"
             )
         if version not in self._scorers:
-            model = self.models.load(version, MODEL)
-            network = TabularNetwork.from_tensors(model.tensors)
             self._scorers.clear()
-            tuning = Tuning(self.settings.home / ".tuning" / "batch_sizes.json", version)
-            self._scorers[version] = Scorer(
-                network, model.features, device=self.device, tuning=tuning
+            self._scorers[version] = load_scorer(
+                self.models, version, self.settings.home, self.devices[0], self.settings.precision
             )
         return self._scorers[version]
 

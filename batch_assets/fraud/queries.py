@@ -10,9 +10,11 @@ import pyarrow as pa
 
 from batch_assets.errors import BatchAssetsError
 from batch_assets.fraud import tables
+from batch_assets.fraud.embeddings import EMBEDDINGS
 from batch_assets.fraud.keys import days_between
+from batch_assets.fraud.ledger import work_done_twice
 from batch_assets.fraud.pipeline import Pipeline
-from batch_assets.fraud.scoring import EMBEDDINGS
+from batch_assets.fraud.scoring import unfinished_days
 from batch_assets.fraud.sql import sql_text
 from batch_assets.storage.vectors import Equals, Range
 
@@ -58,7 +60,21 @@ def status(pipeline: Pipeline) -> dict[str, Any]:
         "assets": assets,
         "outdated_days": [str(d) for d in pipeline.stale_days(sorted(predicted))],
         "files": _files_status(pipeline),
+        "scoring": _scoring_status(pipeline),
         "model_version": state.model_version,
+    }
+
+
+def _scoring_status(pipeline: Pipeline) -> dict[str, Any]:
+    """Work done twice, ever; and days that a run left unfinished, with the rows that it kept."""
+    twice = work_done_twice(pipeline.warehouse, date.min, date.max)
+    return {
+        "rows_computed_twice": sum(twice.values()),
+        "rows_computed_twice_of_days": {str(day): rows for day, rows in twice.items()},
+        "unfinished_days": [
+            {"day": str(day), "rows_kept": rows}
+            for day, rows in unfinished_days(pipeline.warehouse).items()
+        ],
     }
 
 

@@ -45,7 +45,7 @@ def open_pipeline(settings: Settings | None = None) -> Pipeline:
         Warehouse(str(settings.home / "warehouse"), settings.memory_limit, settings.threads),
         VectorStore(str(settings.home / "vectors")),
         ModelStore(settings.home / "models"),
-        settings.device,
+        (settings.device.partition(",")[0],),
         progress.report,
     )
 

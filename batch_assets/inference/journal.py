@@ -68,24 +68,16 @@ class Attempt:
 class Mark:
     """How far a chunk is; what is in it when the process dies is what was lost."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file = os.open(path, os.O_CREAT | os.O_WRONLY)
+    def __init__(self, folder: Path, start: int) -> None:
+        self._file = os.open(mark_of(folder, start), os.O_CREAT | os.O_WRONLY)
 
     def advance(self, stats: EngineStats) -> None:
         """So much was computed; a write of one small block, which a kill does not tear."""
         os.pwrite(self._file, json.dumps(asdict(stats)).encode().ljust(MARK_BYTES), 0)
 
-    def remove(self) -> None:
-        """Nothing can be lost any more."""
-        self.close()
-        self._path.unlink(missing_ok=True)
-
     def close(self) -> None:
-        """Leave the mark for the next attempt."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        """Leave the mark; it is removed when the chunk is recorded."""
+        os.close(self._file)
 
 
 class Journal:
@@ -114,23 +106,21 @@ class Journal:
         for chunk in found:
             if chunk not in self.chunks:
                 lost.add(chunk.stats)
+        recorded = {f"mark-{chunk.start}" for chunk in self.chunks}
         for path in folder.glob("mark-*"):
-            lost.add(_stats(_json(path)))
+            if path.name not in recorded:
+                lost.add(_stats(_json(path)))
         number = max((one.number for one in read_attempts(folder)), default=0) + 1
         self.attempt = Attempt(number, time.time(), lost, False, about or {})
         _note(folder, self.attempt)
         self._remove_what_is_lost()
         replace_file(folder / "identity", identity.encode())
 
-    def begin(self, start: int) -> Mark:
-        """A chunk is computed from this row on."""
-        return Mark(self.folder / f"mark-{start}")
-
-    def record(self, chunk: Chunk, mark: Mark) -> None:
+    def record(self, chunk: Chunk) -> None:
         """A chunk is done: its files are whole."""
         text = json.dumps(asdict(chunk)).encode()
         replace_file(self.folder / f"chunk-{chunk.start}.json", text)
-        mark.remove()
+        mark_of(self.folder, chunk.start).unlink(missing_ok=True)
         self.chunks.append(chunk)
 
     def _remove_what_is_lost(self) -> None:
@@ -140,6 +130,11 @@ class Journal:
         for path in self.folder.iterdir():
             if path.name not in kept and not path.name.startswith("attempt-"):
                 path.unlink(missing_ok=True)
+
+
+def mark_of(folder: Path, start: int) -> Path:
+    """The mark of the chunk that begins with this row."""
+    return folder / f"mark-{start}"
 
 
 def to_do(rows: int, done: Iterable[range], chunk_rows: int) -> list[range]:

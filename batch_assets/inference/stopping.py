@@ -28,8 +28,9 @@ class Stop:
 def gentle_stop() -> Iterator[Stop]:
     """Within it SIGTERM and SIGINT interrupt nothing; they are there to be asked for.
 
-    At the end of the block, what was installed before hears of the signal. A second signal is
-    not held back. Outside of the main thread, which alone gets signals, nothing ever comes.
+    At the end of the block, what was installed before hears of the signal; where nothing was,
+    SystemExit is raised, so that the process ends, and what has to be done before that is done. A
+    second signal is not held back. Outside of the main thread, which alone gets signals, nothing ever comes.
     """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
@@ -52,4 +53,6 @@ def gentle_stop() -> Iterator[Stop]:
     finally:
         restore()
         if stop.signal is not None:
+            if before[signal.Signals(stop.signal)] is signal.SIG_DFL:
+                raise SystemExit(128 + stop.signal)
             signal.raise_signal(stop.signal)

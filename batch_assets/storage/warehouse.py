@@ -26,6 +26,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from deltalake.transaction import AddAction, RemoveAction
 
 from batch_assets.errors import BatchAssetsError
+from batch_assets.protocol import Moment, passed
 from batch_assets.storage.memory import release_memory
 from batch_assets.storage.tables import DAY, Table
 
@@ -207,6 +208,7 @@ class Warehouse:
         delta = self._open_or_create(table)
         delta.load_as_version(max(base.version, 0))
         adds = [self._publish(base, staged) for staged in added]
+        passed(Moment.FILES_IN_PLACE)
         drops = [_remove_action(file) for file in removed]
         transactions = [
             Transaction(f"day={day}", (delta.transaction_version(f"day={day}") or 0) + 1)
@@ -258,7 +260,7 @@ class Warehouse:
         target.parent.mkdir(parents=True, exist_ok=True)
         metadata = pq.read_metadata(staged.path)
         _check_types(base.table, metadata.schema.to_arrow_schema())
-        os.replace(staged.path, target)
+        _link(staged.path, target)
         return AddAction(
             path=path,
             size=target.stat().st_size,
@@ -267,6 +269,15 @@ class Warehouse:
             data_change=True,
             stats=json.dumps({"numRecords": metadata.num_rows}),
         )
+
+
+def _link(source: Path, target: Path) -> None:
+    """The same file under another name too, so that a commit that fails or is cut off can be
+    tried again; a copy where there are no hard links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def _remove_action(file: DataFile) -> RemoveAction:

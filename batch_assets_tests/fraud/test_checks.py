@@ -14,9 +14,9 @@ import pytest
 from batch_assets.definitions import defs
 from batch_assets.fraud import tables
 from batch_assets.fraud.checks import BLOCKING_CHECKS, NEWEST_DAY_CHECKS
+from batch_assets.fraud.embeddings import EMBEDDINGS
 from batch_assets.fraud.keys import days_between
 from batch_assets.fraud.pipeline import Pipeline, last_closed_day
-from batch_assets.fraud.scoring import EMBEDDINGS
 from batch_assets.simulate import simulate
 from batch_assets.storage.tables import Table
 from batch_assets_tests.fraud.runs import checks, done_steps, rewrite, run

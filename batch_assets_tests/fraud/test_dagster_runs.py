@@ -12,9 +12,9 @@ import dagster as dg
 import pytest
 
 from batch_assets.fraud import tables
+from batch_assets.fraud.embeddings import EMBEDDINGS
 from batch_assets.fraud.keys import STEPS
 from batch_assets.fraud.pipeline import Pipeline
-from batch_assets.fraud.scoring import EMBEDDINGS
 from batch_assets.instance import dagster_instance
 from batch_assets_tests.fraud.runs import (
     done_steps,

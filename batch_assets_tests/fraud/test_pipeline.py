@@ -11,9 +11,9 @@ import pytest
 
 from batch_assets.fraud import tables
 from batch_assets.fraud.build import Builder, Built, produce_sql
+from batch_assets.fraud.embeddings import EMBEDDINGS
 from batch_assets.fraud.keys import CLEAN, FEATURES, STEPS
 from batch_assets.fraud.pipeline import Pipeline
-from batch_assets.fraud.scoring import EMBEDDINGS
 from batch_assets_tests.fraud.zone import (
     START,
     Zone,

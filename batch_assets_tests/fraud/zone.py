@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from batch_assets.fraud import tables
+from batch_assets.fraud.embeddings import EMBEDDINGS
 from batch_assets.fraud.pipeline import Pipeline
 from batch_assets.fraud.run import open_pipeline
-from batch_assets.fraud.scoring import EMBEDDINGS
 from batch_assets.storage.tables import Table
 
 START = date(2026, 1, 1)

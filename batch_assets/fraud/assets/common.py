@@ -8,7 +8,6 @@ from typing import Any
 import dagster as dg
 
 from batch_assets import progress
-from batch_assets.engines.gpu import GPU
 from batch_assets.fraud.build import Built
 from batch_assets.fraud.keys import Step
 from batch_assets.fraud.pipeline import Pipeline
@@ -77,7 +76,8 @@ def pipeline_of(
     warehouse: WarehouseResource,
     vectors: LanceDBResource | None = None,
     models: ModelStoreResource | None = None,
-    gpu: GPU | None = None,
+    devices: tuple[str, ...] = ("auto",),
+    run_id: str = "",
 ) -> Iterator[Pipeline]:
     """The workload over the given resources."""
     settings = load_settings()
@@ -87,8 +87,9 @@ def pipeline_of(
         warehouse.open(),
         (vectors or LanceDBResource(uri=str(home / "vectors"))).store(),
         (models or ModelStoreResource(root=str(home / "models"))).open(),
-        gpu.device if gpu else "auto",
+        devices,
         progress.report,
+        run_id,
     )
 
 

@@ -28,6 +28,10 @@ class DayRows:
             [chunk for one in self.fragments for chunk in one.to_table([name])[name].chunks]
         )
 
+    def first(self, name: str) -> object:
+        """The value of one column in the first row."""
+        return self.fragments[0].to_table([name], limit=1)[name][0].as_py()
+
     def take(self, positions: npt.NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
         """Columns of the rows at these positions (int64 [n]) of ``column``, in their order."""
         wanted, back = np.unique(positions, return_inverse=True)

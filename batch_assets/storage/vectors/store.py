@@ -182,6 +182,10 @@ class VectorStore:
         except (OSError, ValueError):
             return False
 
+    def staged_bytes(self, staged: StagedRows) -> int:
+        """Size of the files."""
+        return sum(file.file_size_bytes or 0 for one in staged.fragments() for file in one.files)
+
     def publish(self, spec: VectorTable, day: date, staged: Sequence[StagedRows]) -> int:
         """Make what was staged all that the table holds of the day, in one commit.
 
