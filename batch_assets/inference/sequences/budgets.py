@@ -1,6 +1,7 @@
 """How many steps to compute at once, for each class of lengths: found by measuring."""
 
 import threading
+from collections.abc import Callable
 
 from batch_assets.errors import BatchAssetsError
 from batch_assets.inference.sequences.lengths import length_class, row_step, rows_within
@@ -23,15 +24,22 @@ class Budgets:
         features: numbers in a step.
         fixed: a budget that is used as it is, in steps; None measures.
         tuning: where what was learned is read and kept.
-        device, precision: under which names it is kept.
+        names: device and precision, under which it is kept.
+        memory: gives the bytes that the device may use: sizes failed with no more than that.
     """
 
     def __init__(
-        self, features: int, fixed: int | None, tuning: Tuning | None, device: str, precision: str
+        self,
+        features: int,
+        fixed: int | None,
+        tuning: Tuning | None,
+        names: tuple[str, str],
+        memory: Callable[[], int],
     ) -> None:
         self._fixed = fixed
         self._tuning = tuning if fixed is None else None
-        self._names = (device, precision)
+        self._names = names
+        self._memory = memory
         room = max(ROW_STEP, min(LARGEST_STEPS, BATCH_BYTES // (4 * features)))
         self._largest = 1 << (room.bit_length() - 1)
         self._sizers: dict[int, BatchSizer] = {}
@@ -97,7 +105,7 @@ class Budgets:
         if self._fixed is not None:
             return self._fixed, Learned(self._fixed, settled=True)
         largest = max(self._largest, 2 * lengths)
-        known = self._tuning and self._tuning.read(*self._names, _shape(lengths))
+        known = self._tuning and self._tuning.read(*self._names, _shape(lengths), self._memory())
         if known:
             self._kept[lengths] = known
         return largest, known or Learned(max(START_STEPS, lengths))
@@ -111,7 +119,7 @@ class Budgets:
             if learned == self._kept.get(lengths):
                 return
             self._kept[lengths] = learned
-        self._tuning.keep(learned, *self._names, _shape(lengths))
+        self._tuning.keep(learned, *self._names, _shape(lengths), self._memory())
 
 
 def _shape(lengths: int) -> str:

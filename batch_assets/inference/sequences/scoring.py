@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
+from functools import partial
 
 import pyarrow as pa
 import torch
@@ -17,6 +18,7 @@ from torch import nn
 
 from batch_assets.errors import BatchAssetsError
 from batch_assets.inference.devices import resolve_device
+from batch_assets.inference.memory import memory_budget, peak_memory
 from batch_assets.inference.scoring import SCORE, VECTOR
 from batch_assets.inference.sequences.budgets import Budgets
 from batch_assets.inference.sequences.compute import Done, Prepared, SequenceCompute, prepare
@@ -56,7 +58,7 @@ class SequenceScorer:
         threads: threads that compute, each a batch of its own; None chooses.
         host_threads: threads that decode and pad.
         window_bytes: sequences that are reordered at once, results and columns passed through
-            included. At most three windows are in memory.
+            included. A few windows are in memory, whatever the partition's size.
         tuning: where the sizes found are kept for the next run; None does not keep them.
 
     Example:
@@ -97,7 +99,9 @@ class SequenceScorer:
         self._torch_threads = torch.get_num_threads()
         network = network.to(self.device).eval()
         self.embedding_size = _probe(network, features, self.device)
-        self.budgets = Budgets(features, batch_steps, tuning, self._device_name(), precision)
+        names = (self._device_name(), precision)
+        memory = partial(memory_budget, self.device)
+        self.budgets = Budgets(features, batch_steps, tuning, names, memory)
         half = precision == "bf16"
         self._compute = SequenceCompute(network, self.device, self.budgets, half=half)
 
@@ -138,8 +142,8 @@ class SequenceScorer:
         )
         prepared = ahead(
             self._prepared(windows),
-            size=lambda _: 1,
-            limit=BATCHES_AHEAD * self.threads,
+            size=self._waiting_bytes,
+            limit=self._window_bytes,
             blocked=_ignore,
         )
         results = ahead(
@@ -159,6 +163,8 @@ class SequenceScorer:
                         stats.write_seconds += time.perf_counter() - started
             finally:
                 stats.elapsed_seconds += time.perf_counter() - began
+                peak = peak_memory(self.device)
+                stats.peak_memory_bytes = max(stats.peak_memory_bytes, peak)
 
     def _windows(
         self, batches: Iterable[pa.RecordBatch], passthrough: Sequence[str], stats: EngineStats
@@ -233,6 +239,11 @@ class SequenceScorer:
         )
         for start in range(0, results.num_rows, OUTPUT_ROWS):
             yield results.slice(start, OUTPUT_ROWS)
+
+    def _waiting_bytes(self, batch: Prepared) -> int:
+        """Such that a few batches wait, and no more than a window's sequences are in them."""
+        share = len(batch.part.picked) / len(batch.part.window.lengths)
+        return int(self._window_bytes * max(share, 1 / (BATCHES_AHEAD * self.threads)))
 
     @contextmanager
     def _threads(self) -> Iterator[ThreadPoolExecutor]:
