@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, StringConstraints, ValidationError, field_validator
+from pydantic import (
+    ByteSize,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -30,7 +37,9 @@ PATTERNS = {
     "currency": "expected an ISO 4217 code such as EUR",
     "device": "expected auto, cpu, cuda, cuda:1 (or another number), cuda:0,cuda:1 or mps",
     "memory_limit": "expected a size such as 1GB, 512MB or 1.5GiB",
+    "embedding_cache_size": "expected a size such as 1GB, 512MB or 1.5GiB",
 }
+SIZE = r"^\d+(\.\d+)? ?([kKMGT]i?B)$"
 MOST_THREADS = 8
 MEGABYTES_A_THREAD = 500
 HourOfDay = Annotated[int, Field(ge=0, le=23)]
@@ -90,6 +99,13 @@ class Settings(BaseSettings):
     workers: int = Field(
         1, ge=1, description="Devices, or processes on the CPU, that one run is spread over."
     )
+    embedding_cache: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Whether rows embedded before are looked up; auto does it where it pays.",
+    )
+    embedding_cache_size: str = Field(
+        "1GB", pattern=SIZE, description="Disk space that the embedding cache may take."
+    )
     threads: int = Field(
         default_factory=_usable_cores,
         ge=1,
@@ -97,7 +113,7 @@ class Settings(BaseSettings):
     )
     memory_limit: str = Field(
         default_factory=lambda values: f"{MEGABYTES_A_THREAD * values.get('threads', 2)}MB",
-        pattern=r"^\d+(\.\d+)? ?([kKMGT]i?B)$",
+        pattern=SIZE,
         description="Memory that DuckDB may use before it spills to disk; 500 MB a thread.",
     )
     schedule_hour: HourOfDay = Field(2, description="Hour at which the nightly job starts.")
@@ -136,6 +152,10 @@ class Settings(BaseSettings):
     @property
     def landing(self) -> Path:
         return self.home / "landing"
+
+    @property
+    def embedding_cache_bytes(self) -> int:
+        return TypeAdapter(ByteSize).validate_python(self.embedding_cache_size)
 
 
 def load_settings() -> Settings:

@@ -36,6 +36,11 @@ def test_the_environment_goes_before_the_file(home: Path, monkeypatch: pytest.Mo
     assert settings.currency == "USD"
 
 
+def test_a_size_is_in_bytes(home: Path) -> None:
+    (home / "settings.toml").write_text('embedding_cache_size = "1.5GiB"\n')
+    assert load_settings().embedding_cache_bytes == 3 * 2**29
+
+
 def test_the_home_is_where_the_environment_says(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -56,6 +61,8 @@ def test_the_home_is_where_the_environment_says(
         ("schedule_hour = 24", "setting 'schedule_hour'"),
         ("schedule_time_zone = 'Berlin'", "Europe/Berlin"),
         ("memory_limit = 'much'", "a size such as 1GB"),
+        ("embedding_cache_size = 'much'", "a size such as 1GB"),
+        ("embedding_cache = 'yes'", "setting 'embedding_cache'"),
         ("device = 'gpu'", "cuda"),
         ("curency = 'EUR'", "did you mean 'currency'?"),
         ("colour = 'red'", "known are catch_up_days, currency"),
