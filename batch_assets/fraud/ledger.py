@@ -5,7 +5,7 @@ only ever added, and what goes wrong with it is a warning: it never stops the sc
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -28,7 +28,7 @@ from batch_assets.storage.warehouse import (
     Warehouse,
 )
 
-Outcome = Literal["done", "interrupted", "failed"]
+Outcome = Literal["done", "interrupted", "killed", "failed"]
 Row = dict[str, Any]
 KEY = "ledger"
 """In the names of its files; all alike, so that maintenance merges those of a day."""
@@ -70,7 +70,8 @@ class LedgerEntry:
 def record(warehouse: Warehouse, prices: Prices, attempts: Sequence[LedgerEntry]) -> bool:
     """Add attempts in one commit, each with the next number of its asset and day.
 
-    Processes may do so at the same moment: none is lost, and no number given twice.
+    One that is there already (same asset, day, run and start) is not added again. Processes may
+    record at the same moment: no attempt is lost, and no number given twice.
 
     Returns:
         Whether it was written; if not, there was a warning that says why.
@@ -87,10 +88,8 @@ def record(warehouse: Warehouse, prices: Prices, attempts: Sequence[LedgerEntry]
 def entries(warehouse: Warehouse, first: date, last: date) -> list[Row]:
     """Rows of some days, by day, asset and attempt; columns as in ``INFERENCE_LEDGER``."""
     snapshot = warehouse.snapshot(INFERENCE_LEDGER)
-    found = [
-        row for file in snapshot.files if first <= file.day <= last for row in _rows(snapshot, file)
-    ]
-    return sorted(found, key=lambda row: (row["day"], row["asset"], row["attempt"]))
+    files = [file for file in snapshot.files if first <= file.day <= last]
+    return _rows(warehouse, snapshot, files)
 
 
 def work_done_twice(warehouse: Warehouse, first: date, last: date) -> dict[date, int]:
@@ -102,30 +101,47 @@ def work_done_twice(warehouse: Warehouse, first: date, last: date) -> dict[date,
 
 
 def _append(warehouse: Warehouse, prices: Prices, attempts: Sequence[LedgerEntry]) -> None:
-    days = {entry.day for entry in attempts}
     for left in reversed(range(TRIES)):
         base = warehouse.snapshot(INFERENCE_LEDGER)
-        taken = Counter(
-            (row["asset"], file.day) for file in base.on(days) for row in _rows(base, file)
-        )
-        rows: dict[date, list[Row]] = defaultdict(list)
-        for entry in attempts:
-            taken[entry.asset, entry.day] += 1
-            rows[entry.day].append(_row(entry, taken[entry.asset, entry.day], prices))
+        known = _rows(warehouse, base, base.on({entry.day for entry in attempts}))
+        rows = _new_rows(known, prices, attempts)
         with warehouse.staging() as folder:
-            files = [_staged(folder, day, of_day) for day, of_day in rows.items()]
+            staged = [_staged(folder, day, of_day) for day, of_day in rows.items()]
             try:
                 # each day is a transaction of its own: of two processes with the same number for
                 # the same day, one is refused, and counts again
-                return warehouse.commit(base, files, [], days)
+                return warehouse.commit(base, staged, [], rows) if rows else None
             except ConcurrentWrite:
                 if not left:
                     raise
 
 
-def _rows(snapshot: Snapshot, file: DataFile) -> list[Row]:
-    with pq.ParquetFile(f"{snapshot.root}/{file.path}") as source:
-        return [{**row, DAY: file.day} for row in source.read().to_pylist()]
+def _new_rows(
+    known: Sequence[Row], prices: Prices, attempts: Sequence[LedgerEntry]
+) -> dict[date, list[Row]]:
+    """Rows to add to each day, numbered from where those that are known end."""
+    identities = {_identity(row) for row in known}
+    taken = Counter((row["asset"], row["day"]) for row in known)
+    rows: dict[date, list[Row]] = defaultdict(list)
+    for entry in attempts:
+        row = _row(entry, taken[entry.asset, entry.day] + 1, prices)
+        if _identity(row) not in identities:
+            identities.add(_identity(row))
+            taken[entry.asset, entry.day] += 1
+            rows[entry.day].append(row)
+    return rows
+
+
+def _identity(row: Row) -> tuple[Any, ...]:
+    return tuple(row[name] for name in ("asset", "day", "run_id", "started_at"))
+
+
+def _rows(warehouse: Warehouse, snapshot: Snapshot, files: Collection[DataFile]) -> list[Row]:
+    if not files:
+        return []
+    with warehouse.connect() as connection:
+        found = snapshot.relation(connection, files).order("day, asset, attempt")
+        return found.to_arrow_table().to_pylist()
 
 
 def _staged(folder: Path, day: date, rows: Sequence[Row]) -> StagedFile:
@@ -136,7 +152,7 @@ def _staged(folder: Path, day: date, rows: Sequence[Row]) -> StagedFile:
 
 
 def _row(entry: LedgerEntry, attempt: int, prices: Prices) -> Row:
-    """All columns but the day."""
+    """All columns; those that both have by the same name come from the entry and its stats."""
     stats, gpu = entry.stats, entry.gpu
     elapsed = stats.elapsed_seconds if entry.elapsed_seconds is None else entry.elapsed_seconds
     name = entry.device_name or ""
@@ -144,7 +160,7 @@ def _row(entry: LedgerEntry, attempt: int, prices: Prices) -> Row:
     same_name = {
         column: getattr(source, column)
         for source in (entry, stats)
-        for column in INFERENCE_LEDGER.file_schema.names
+        for column in INFERENCE_LEDGER.columns
         if hasattr(source, column)
     }
     return {

@@ -226,7 +226,7 @@ INFERENCE_LEDGER = Table(
         "asset": (TEXT, "Asset that was scored."),
         "attempt": (pa.int64(), "1, 2, ... of that asset and day."),
         "run_id": (TEXT, "Run that did it."),
-        "outcome": (TEXT, "done, interrupted or failed."),
+        "outcome": (TEXT, "done, interrupted, killed or failed."),
         "started_at": (WHEN, "UTC."),
         "engine": (TEXT, "Who ran the scoring engine: local, ray or spark."),
         "model_version": (TEXT, "Model that scored."),

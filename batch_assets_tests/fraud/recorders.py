@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
+from itertools import count
 from multiprocessing.synchronize import Barrier
 from typing import Any
 
@@ -14,6 +15,7 @@ ASSET = "fraud_predictions"
 EACH = 5
 NO_PRICES = Prices()
 _start: Barrier
+_runs = count()
 STATS = EngineStats(
     device="cpu",
     precision="fp32",
@@ -34,9 +36,10 @@ STATS = EngineStats(
 )
 
 
-def entry(day: date = date(2026, 1, 1), run_id: str = "run", **other: Any) -> LedgerEntry:
+def entry(day: date = date(2026, 1, 1), run_id: str | None = None, **other: Any) -> LedgerEntry:
+    """An attempt, by default of a run that did nothing else."""
     at = datetime(2026, 3, 10, 12, tzinfo=UTC)
-    return LedgerEntry(ASSET, day, run_id, "local", at, STATS, **other)
+    return LedgerEntry(ASSET, day, run_id or f"run {next(_runs)}", "local", at, STATS, **other)
 
 
 def line_up(barrier: Barrier) -> None:

@@ -63,7 +63,7 @@ def test_every_column_holds_what_the_attempt_was(warehouse: Warehouse) -> None:
     at = datetime(2026, 3, 10, 23, 59, 59, tzinfo=timezone(timedelta(hours=2)))  # 21:59:59 UTC
     gpu = GpuUse([Reading(busy=0.5, memory_bytes=122, celsius=56), Reading(1.0, 123, 54)])
     made = replace(
-        entry(rows_twice=7, outcome="interrupted", model_version="m1"),
+        entry(run_id="run", rows_twice=7, outcome="interrupted", model_version="m1"),
         started_at=at,
         device_name="Imagined GPU",
         gpu=gpu,
@@ -141,6 +141,17 @@ def test_attempts_are_counted_for_each_asset_and_day_on_its_own(warehouse: Wareh
     found = Counter((r["day"], r["asset"], r["attempt"]) for r in entries(warehouse, first, second))
     expected = [(day, ASSET, n) for day in (first, second) for n in (1, 2)]
     assert found == Counter([*expected, (second, "other", 1)])
+
+
+def test_an_attempt_that_is_recorded_again_is_there_once(warehouse: Warehouse) -> None:
+    first, second = entry(run_id="a"), entry(run_id="b")
+    record(warehouse, NO_PRICES, [first])
+    version = warehouse.snapshot(INFERENCE_LEDGER).version
+    assert record(warehouse, NO_PRICES, [first, first])
+    assert warehouse.snapshot(INFERENCE_LEDGER).version == version
+    record(warehouse, NO_PRICES, [first, second, second])
+    found = [(row["attempt"], row["run_id"]) for row in entries(warehouse, START, START)]
+    assert found == [(1, "a"), (2, "b")]
 
 
 def test_only_the_days_asked_for_are_read_and_none_where_there_is_no_ledger(
