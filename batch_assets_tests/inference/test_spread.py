@@ -7,8 +7,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -109,39 +110,44 @@ def test_asked_to_stop_workers_end_what_they_have_in_hand(tmp_path: Path, number
     assert not stop_asked()
 
 
-def program(what: str) -> "subprocess.Popen[str]":
+@contextmanager
+def program(what: str) -> Iterator[tuple["subprocess.Popen[str]", IO[str]]]:
     """A process that spreads, in a group of its own; its output ends when the last one has."""
-    return subprocess.Popen(
+    spreads = subprocess.Popen(
         [sys.executable, "-m", "batch_assets_tests.inference.workers", what],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
     )
+    assert spreads.stdout
+    try:
+        with spreads.stdout:
+            yield spreads, spreads.stdout
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(spreads.pid, signal.SIGKILL)
+        spreads.wait()
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_workers_do_not_outlive_the_one_that_started_them(number: signal.Signals) -> None:
-    with program("wait") as spreads:
-        assert spreads.stdout
-        assert [spreads.stdout.readline() for _ in range(2)] == ["begun\n"] * 2
+    with program("wait") as (spreads, told):
+        assert [told.readline() for _ in range(2)] == ["begun\n"] * 2
         spreads.send_signal(number)
-        assert spreads.stdout.read() == ""
-    assert spreads.returncode == -number
+        assert told.read() == ""
+        assert spreads.wait() == -number
 
 
 def test_an_error_that_nobody_handles_ends_all_processes() -> None:
-    with program("raise") as spreads:
-        assert spreads.stdout
-        told = spreads.stdout.read()
-    assert "RuntimeError: task 0 is not wanted" in told
-    assert spreads.returncode == 1
+    with program("raise") as (spreads, told):
+        assert "RuntimeError: task 0 is not wanted" in told.read()
+        assert spreads.wait() == 1
 
 
 def test_a_signal_to_all_processes_ends_them_as_their_parent_says() -> None:
-    with program("stop") as spreads:
-        assert spreads.stdout
-        assert [spreads.stdout.readline() for _ in range(2)] == ["begun\n"] * 2
+    with program("stop") as (spreads, told):
+        assert [told.readline() for _ in range(2)] == ["begun\n"] * 2
         os.killpg(spreads.pid, signal.SIGTERM)
-        told = sorted(spreads.stdout.read().splitlines())
-    assert (told, spreads.returncode) == (["done 0", "done 1"], 0)
+        assert sorted(told.read().splitlines()) == ["done 0", "done 1"]
+        assert spreads.wait() == 0
