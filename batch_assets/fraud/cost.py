@@ -180,7 +180,7 @@ def _on_demand(
     except NoLiveModelError as error:
         return None, f"calls on demand cannot be measured: {error}"
     device = str(scorer.device)
-    others = {row["device"] for row in attempts} - {device}
+    others = {row["device"] for row in attempts if _kind(row["device"]) != _kind(device)}
     if others:
         return None, (
             f"calls on demand would be measured on {device}, but days were scored on "
@@ -192,6 +192,10 @@ def _on_demand(
     names = [row["device_name"] for row in attempts if row["device_name"]]
     seconds = _measure(scorer, rows, calls)
     return OnDemand(device, names[-1] if names else "", scorer.threads, seconds), ""
+
+
+def _kind(device: str) -> str:
+    return device.partition(":")[0]
 
 
 def _sample(pipeline: Pipeline, scorer: "Scorer", days: Sequence[date]) -> np.ndarray:

@@ -39,7 +39,8 @@ def test_an_hour_over_each_border_is_paid_half_and_half() -> None:
     assert found.kind == "off-peak+normal"
     over_midnight = prices().cost("cpu", at - timedelta(minutes=30), HOUR)
     assert over_midnight is not None
-    assert (over_midnight.money, over_midnight.kind) == (pytest.approx(0.25), "off-peak")
+    assert over_midnight.money == pytest.approx(0.25)
+    assert over_midnight.kind == "off-peak"
     assert money(prices(), at, 24 * HOUR) == pytest.approx(16 * 1.0 + 6 * 0.25 + 2 * 0.1)
 
 
@@ -94,8 +95,9 @@ def test_a_run_of_no_time_costs_nothing_and_still_has_a_price() -> None:
 
 
 def test_the_most_exact_name_decides_and_a_device_without_a_price_has_none() -> None:
-    given_prices = prices(
-        cuda={"normal": 1.0}, H100={"normal": 3.0}, **{"h100 pcie": {"normal": 2.0}}
+    normal = {"cuda": 1.0, "H100": 3.0, "h100 pcie": 2.0}
+    given_prices = Prices.model_validate(
+        {"devices": {name: {"normal": price} for name, price in normal.items()}}
     )
     named = {
         "": 1.0,
