@@ -64,6 +64,10 @@ def test_the_home_is_where_the_environment_says(
         ("embedding_cache_size = 'much'", "a size such as 1GB"),
         ("embedding_cache = 'yes'", "setting 'embedding_cache'"),
         ("device = 'gpu'", "cuda"),
+        ("device = 'cuda:0,cpu'", "cuda:0,cuda:1"),
+        ("precision = 'fp16'", "setting 'precision'"),
+        ("gpu_memory_share = 0", "setting 'gpu_memory_share'"),
+        ("workers = 0", "setting 'workers'"),
         ("curency = 'EUR'", "did you mean 'currency'?"),
         ("colour = 'red'", "known are catch_up_days, currency"),
         ("prices = 0.2", "expected a table, such as [prices.devices.cpu]"),
@@ -120,6 +124,14 @@ def test_settings_that_cannot_be_read_are_an_error(home: Path) -> None:
 def test_sizes_as_duckdb_writes_them_are_memory_limits(home: Path, size: str) -> None:
     (home / "settings.toml").write_text(f"memory_limit = '{size}'")
     assert load_settings().memory_limit == size
+
+
+@pytest.mark.parametrize(
+    "device", ["auto", "cpu", "mps", "cuda", "cuda:1", "cuda:0,cuda:12", "cuda:1, cuda:0"]
+)
+def test_one_device_or_several_gpus_can_be_named(home: Path, device: str) -> None:
+    (home / "settings.toml").write_text(f"device = '{device}'")
+    assert load_settings().device == device
 
 
 def test_every_setting_says_what_it_is_for() -> None:
