@@ -180,6 +180,19 @@ def test_what_was_scored_on_another_device_is_not_compared(
     assert any("no price is set for cuda:0" in note for note in found["notes"])
 
 
+def test_without_a_model_costs_are_shown_and_calls_are_not_measured(
+    scored: Callable[[str], Pipeline], home: Path
+) -> None:
+    pipeline = scored(WITH_PRICES)
+    keep(pipeline, entry(START))
+    shutil.rmtree(home / "models")
+    found = cost(pipeline, START, START, CALLS)
+    assert found["total"]["money"] == pytest.approx(SPOT * 2 / HOUR)
+    assert found["on_demand"] is None
+    (note,) = found["notes"]
+    assert "cannot be measured: no fraud model is live" in note
+
+
 def test_days_without_a_ledger_are_an_error_that_says_what_to_do(home: Path) -> None:
     pipeline = Zone(home).describe().pipeline()
     with pytest.raises(BatchAssetsError, match=r"not scored; `batch-assets run --from 2026-01-01"):
