@@ -51,6 +51,7 @@ def spread(
     make_worker: Callable[[str], Callable[[Task], Result]],
     *,
     stop: Callable[[], bool] = lambda: False,
+    rest: Callable[[Task, Result], Iterable[Task]] = lambda task, result: (),
 ) -> Generator[tuple[Task, Result], None, None]:
     """Yield each task with its result when it is done, in any order.
 
@@ -66,6 +67,7 @@ def spread(
             each task. With several devices it is pickled, as are tasks and results.
         stop: asked again and again. Once it says yes, no task is begun, workers are told by
             :func:`stop_asked`, and what they still return is yielded.
+        rest: what is left to be done of a task, given its result; is done next.
 
     Raises:
         BatchAssetsError: the processes that a task was given to died.
@@ -74,14 +76,19 @@ def spread(
     if not devices:
         raise BatchAssetsError("There is no device to spread the work over: name at least one.")
     if len(devices) > 1:
-        yield from _over_processes(tasks, devices, make_worker, stop)
+        yield from _over_processes(tasks, devices, make_worker, stop, rest)
         return
     with _stopping_with(stop):
         work = make_worker(devices[0])
         for task in tasks:
-            if stop():
-                return
-            yield task, work(task)
+            left = [task]
+            while left:
+                if stop():
+                    return
+                task = left.pop()
+                result = work(task)
+                left += rest(task, result)
+                yield task, result
 
 
 @contextmanager
@@ -172,6 +179,7 @@ def _over_processes(
     devices: Sequence[str],
     make_worker: Callable[[str], Callable[[Task], Result]],
     stop: Callable[[], bool],
+    rest: Callable[[Task, Result], Iterable[Task]],
 ) -> Generator[tuple[Task, Result], None, None]:
     new = (_Job(task) for task in tasks)
     again: list[_Job] = []
@@ -205,6 +213,7 @@ def _over_processes(
                     if not stopping:
                         again.append(job)
                 else:
+                    again += map(_Job, rest(job.task, result))
                     yield job.task, result
         done = True
     finally:

@@ -42,6 +42,15 @@ def test_without_devices_nothing_can_be_done() -> None:
         next(spread([1], [], workers.squares))
 
 
+@pytest.mark.parametrize("number", [1, 2])
+def test_what_is_left_of_a_task_is_done_too(number: int) -> None:
+    def rest(task: int, square: int) -> list[int]:
+        return [task + 10, task + 20] if task < 10 else []
+
+    done = list(spread(range(3), ["cpu"] * number, workers.squares, rest=rest))
+    assert sorted(task for task, _ in done) == [0, 1, 2, 10, 11, 12, 20, 21, 22]
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="needs Linux")
 def test_each_device_has_a_process_and_those_on_the_cpu_share_its_cores() -> None:
     mine = sorted(os.sched_getaffinity(0))
