@@ -155,6 +155,9 @@ class Compute:
         rows = job.rows[part.start : part.stop]
         if padded > len(part):
             rows = np.concatenate([rows, np.zeros((padded - len(part), rows.shape[1]), rows.dtype)])
+        elif not rows.flags.writeable:
+            # The caller's own memory, which a network that works in place must not change.
+            rows = rows.copy()
         scores, vectors = self._network(self._sent(torch.from_numpy(rows)))
         on_cuda = self._device.type == "cuda"
         for target, result in ((job.scores, scores), (job.vectors, vectors)):

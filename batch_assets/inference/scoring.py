@@ -20,7 +20,7 @@ from batch_assets.errors import BatchAssetsError
 from batch_assets.inference.batches import feature_matrix, recut
 from batch_assets.inference.compute import Compute
 from batch_assets.inference.devices import resolve_device
-from batch_assets.inference.known import Keys, Known, row_keys
+from batch_assets.inference.known import Keys, Known, first_of_each, row_keys
 from batch_assets.inference.memory import peak_memory
 from batch_assets.inference.plan import ComputePlan
 from batch_assets.inference.planned import PlannedNetwork, Results
@@ -267,25 +267,30 @@ class Scorer:
     def _computed(
         self, compute: Compute, block: _Block, known: Known | None, stats: EngineStats
     ) -> Results:
-        """Results of a block; those that are not known are computed, close together, and kept."""
+        """Results of a block; those that are not known are computed, equal rows once, and kept."""
         if known is None or block.keys is None:
             return self._model.run(compute, block.rows, block.plan, stats)
-        found, scores, vectors = known.find(block.keys)
-        stats.reused += len(scores)
-        if len(scores) == len(block.rows):
-            return scores, vectors
-        missing = ~found
-        computed = self._model.run(compute, block.rows[missing], block.plan, stats)
-        known.keep(block.keys[missing], *computed)
-        if not len(scores):
-            return computed
-        both = (
+        found, *old = known.find(block.keys)
+        if found.all():
+            stats.reused += len(found)
+            return old[0], old[1]
+        missing = np.flatnonzero(~found)
+        first, same_as = first_of_each(block.keys[missing])
+        stats.reused += len(found) - len(first)
+        positions = missing[first]
+        new = self._model.run(compute, block.rows[positions], block.plan, stats)
+        known.keep(block.keys[positions], *new)
+        if len(positions) == len(found):
+            return new
+        results = (
             np.empty(len(found), np.float32),
             np.empty((len(found), self.embedding_size), np.float32),
         )
-        for whole, old, new in zip(both, (scores, vectors), computed, strict=True):
-            whole[found], whole[missing] = old, new
-        return both
+        for all_rows, were_known, computed in zip(results, old, new, strict=True):
+            if len(were_known):
+                all_rows[found] = were_known
+            all_rows[missing] = computed[same_as]
+        return results
 
 
 def _counted(

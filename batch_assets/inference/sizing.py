@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from batch_assets.errors import BatchAssetsError
 
 ROW_STEP = 256
-START_ROWS = 256
+START_ROWS = 512
 # A larger size must be faster by this much: below it, less memory is worth more.
 GAIN = 1.03
 WINDOWS = 7

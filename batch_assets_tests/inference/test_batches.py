@@ -36,6 +36,28 @@ def test_numbers_of_every_kind_become_float32_and_nulls_nan() -> None:
     assert np.isnan(matrix[1]).all()
 
 
+@given(st.integers(0, 3000), st.integers(1, 5))
+def test_many_rows_are_as_each_column_has_them(rows: int, features: int) -> None:
+    columns = {str(n): np.arange(rows, dtype=np.int64) * 7 + n for n in range(features)}
+    matrix = feature_matrix(pa.record_batch(columns), list(columns))
+    assert matrix.shape == (rows, features)
+    assert all((matrix[:, n] == columns[str(n)]).all() for n in range(features))
+
+
+def test_one_column_of_lists_is_the_matrix_without_a_copy() -> None:
+    values = np.arange(12, dtype=np.float32)
+    lists = pa.FixedSizeListArray.from_arrays(pa.array(values), 3)
+    batch = pa.record_batch({"all": lists}).slice(1, 2)
+    matrix = feature_matrix(batch, ["a", "b", "c"], "all")
+    assert matrix.tolist() == [[3, 4, 5], [6, 7, 8]]
+    assert np.shares_memory(matrix, values)
+    with pytest.raises(BatchAssetsError, match="fixed-size list of 2 float32"):
+        feature_matrix(batch, ["a", "b"], "all")
+    nulls = pa.array([[1.0, None]], pa.list_(pa.float32(), 2))
+    with pytest.raises(BatchAssetsError, match="have nulls"):
+        feature_matrix(pa.record_batch({"all": nulls}), ["a", "b"], "all")
+
+
 def test_columns_that_are_missing_or_no_numbers_are_named() -> None:
     batch = pa.record_batch({"a": [1], "text": ["x"]})
     with pytest.raises(BatchAssetsError, match="lack the model's inputs b, c"):

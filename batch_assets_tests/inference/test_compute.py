@@ -128,3 +128,20 @@ def test_a_process_short_of_memory_halves_goes_on_and_remembers(tmp_path: Path) 
     assert Tuning(path, "wide").read(*place, memory=2 * short["memory"]) == Learned(
         short["batch_rows"], settled=False
     )
+
+
+class InPlace(nn.Module):
+    """Changes the rows that it is given."""
+
+    def forward(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        rows.mul_(2.0)
+        return rows[:, 0], rows
+
+
+def test_a_network_that_works_in_place_does_not_change_memory_that_is_only_lent() -> None:
+    rows = ROWS.copy()
+    rows.flags.writeable = False
+    with Compute(InPlace(), CPU, threads=2, size=6, torch_threads=TORCH_THREADS) as compute:
+        _, vectors = compute.run(rows, AnySize([1, 2]), False, EngineStats())
+    assert (vectors == 2 * ROWS).all()
+    assert (rows == ROWS).all()

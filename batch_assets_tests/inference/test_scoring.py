@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batch_assets.errors import BatchAssetsError
+from batch_assets.inference.known import Keys, row_keys
 from batch_assets.inference.network import TabularNetwork
 from batch_assets.inference.planned import device_kind
 from batch_assets.inference.scoring import OUTPUT_ROWS, Scorer
@@ -166,7 +168,9 @@ def test_stats_say_what_was_done() -> None:
     assert stats.rows == 2 * ROWS
     assert (stats.device, stats.precision, stats.batch_rows) == ("cpu", "fp32", 512)
     assert stats.threads == SCORER.threads >= 1
-    assert stats.out_of_memory == 0
+    assert (stats.out_of_memory, stats.reused, stats.compiled) == (0, 0, False)
+    assert stats.bytes_read == 2 * TABLE.nbytes
+    assert stats.peak_memory_bytes > stats.bytes_read
     assert min(stats.read_seconds, stats.compute_seconds, stats.elapsed_seconds) > 0
     assert min(stats.write_seconds, stats.waiting_seconds) >= 0
 
@@ -204,6 +208,93 @@ def test_bf16_stays_near_fp32_and_gives_the_same_bits_however_cut() -> None:
     assert 0 < near.max() < 0.01
     cut = scored(scorer, TABLE.to_batches(max_chunksize=700))
     assert vectors_of(cut).tobytes() == vectors_of(result).tobytes()
+
+
+class InMemory:
+    """Results in a dictionary, and how many were asked for and kept."""
+
+    def __init__(self) -> None:
+        self.results: dict[bytes, tuple[np.float32, np.ndarray]] = {}
+        self.kept = 0
+
+    def find(self, keys: Keys) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        mask = np.array([key.tobytes() in self.results for key in keys])
+        found = [self.results[key.tobytes()] for key in keys[mask]]
+        vectors = np.array([vector for _, vector in found], dtype=np.float32)
+        return mask, np.array([score for score, _ in found], dtype=np.float32), vectors
+
+    def keep(self, keys: Keys, scores: np.ndarray, vectors: np.ndarray) -> None:
+        self.kept += len(keys)
+        for key, score, vector in zip(keys, scores, vectors, strict=True):
+            self.results[key.tobytes()] = score, vector
+
+
+@settings(deadline=None, max_examples=10)
+@given(st.lists(st.integers(0, ROWS), min_size=2, max_size=6))
+def test_only_rows_that_are_not_known_are_computed_and_the_bits_are_the_same(
+    cuts: list[int],
+) -> None:
+    known, parts = InMemory(), [TABLE.slice(a, b - a) for a, b in pairwise(sorted(cuts))]
+    before = sum(part.num_rows for part in parts[::2])
+    for part in parts[::2]:
+        list(SCORER.score(part.to_batches(), known=known))
+    assert known.kept == before
+    for reused in (before, ROWS):
+        stats = EngineStats()
+        batches = SCORER.score(TABLE.to_batches(), ["id"], stats, known)
+        result = pa.Table.from_batches(batches)
+        assert result.equals(WHOLE)
+        assert vectors_of(result).tobytes() == vectors_of(WHOLE).tobytes()
+        assert (stats.reused, stats.rows) == (reused, ROWS)
+    assert known.kept == ROWS
+
+
+def test_equal_rows_are_computed_once() -> None:
+    known, stats = InMemory(), EngineStats()
+    thrice = pa.concat_tables([TABLE.slice(0, 500)] * 3)
+    batches = SCORER.score(thrice.to_batches(), ["id"], stats, known)
+    assert pa.Table.from_batches(batches).equals(pa.concat_tables([WHOLE.slice(0, 500)] * 3))
+    assert (known.kept, stats.reused) == (500, 1000)
+
+
+def test_hashes_are_the_keys_under_the_salt() -> None:
+    batches = list(SCORER.score(TABLE.to_batches(), ["id"], hashes=True))
+    result = pa.Table.from_batches(batches)
+    assert result.schema == SCORER.output_schema(TABLE.schema, ["id"], hashes=True)
+    rows = np.stack([TABLE[name].to_numpy() for name in FEATURES], axis=1).astype(np.float32)
+    expected = [key.tobytes() for key in row_keys(rows, SCORER.salt)]
+    assert result["input_hash"].to_pylist() == expected
+    assert result.drop_columns("input_hash").equals(WHOLE)
+
+
+def test_the_salt_names_what_results_depend_on() -> None:
+    def salt(**options: Any) -> str:
+        return Scorer(small_network(), FEATURES, device="cpu", **options).salt
+
+    assert salt(version="v1") == salt(version="v1", batch_rows=1024, threads=1)
+    assert len({salt(), salt(version="v1"), salt(version="v1", precision="bf16")}) == 3
+
+
+def test_one_column_that_holds_all_features_is_used_as_it_is() -> None:
+    rows = np.stack([TABLE[name].to_numpy() for name in FEATURES], axis=1).astype(np.float32)
+    lists = pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), len(FEATURES))
+    table = pa.table({"id": TABLE["id"], "all": lists})
+    scorer = Scorer(small_network(), FEATURES, device="cpu", column="all")
+    assert scored(scorer, table.to_batches(max_chunksize=700)).equals(WHOLE)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 31, 33, 256, 257])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_few_rows_have_the_bits_that_they_have_among_many(rows: int, precision: str) -> None:
+    scorer = Scorer(small_network(), FEATURES, device="cpu", precision=precision)
+    whole = scored(scorer, TABLE.to_batches())
+    matrix = np.stack([TABLE[name].to_numpy() for name in FEATURES], axis=1).astype(np.float32)
+    for start in (0, 1, 1000):
+        scores, vectors = scorer.score_matrix(matrix[start : start + rows])
+        expected = whole.slice(start, rows)
+        assert scores.tobytes() == expected["score"].to_numpy().tobytes()
+        assert vectors.tobytes() == vectors_of(expected).tobytes()
+    assert [part.shape for part in scorer.score_matrix(matrix[:0])] == [(0,), (0, 64)]
 
 
 def test_no_rows_give_no_batches() -> None:

@@ -49,8 +49,8 @@ def test_a_size_that_is_no_better_does_not_hide_a_larger_one_that_is() -> None:
     sizer = BatchSizer(LARGEST)
     while not sizer.settled:
         rows = sizer.next_rows()
-        sizer.executed(rows, rows / {256: 1.0, 512: 1.01, 1024: 1.2}.get(rows, 1.0))
-    assert sizer.learned.rows == 1024
+        sizer.executed(rows, rows / {512: 1.0, 1024: 1.01, 2048: 1.2}.get(rows, 1.0))
+    assert sizer.learned.rows == 2048
 
 
 @given(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from batch_assets.inference.plan import ComputePlan
 from batch_assets.inference.sizing import Learned
 from batch_assets.inference.tuning import Tuning
 
@@ -27,6 +28,30 @@ def test_a_size_that_failed_in_any_run_stays_failed(tmp_path: Path) -> None:
     tuning.keep(Learned(1024, True, 2048), "cpu", "fp32")
     tuning.keep(Learned(4096, True), "cpu", "fp32")
     assert tuning.read("cpu", "fp32") == Learned(1024, True, 2048)
+
+
+def test_what_failed_is_tried_again_where_there_is_more_memory(tmp_path: Path) -> None:
+    tuning = Tuning(tmp_path / "sizes.json", "m")
+    tuning.keep(Learned(1024, True, 2048), "cpu", "fp32", memory=1000)
+    assert tuning.read("cpu", "fp32", memory=1100) == Learned(1024, True, 2048)
+    assert tuning.read("cpu", "fp32", memory=500) == Learned(1024, True, 2048)
+    assert tuning.read("cpu", "fp32", memory=2000) == Learned(1024, settled=False)
+    tuning.keep(Learned(8192, True), "cpu", "fp32", memory=2000)
+    assert tuning.read("cpu", "fp32", memory=2000) == Learned(8192, settled=False)
+    assert tuning.read("cpu", "fp32", memory=1000) == Learned(1024, True, 2048)
+
+
+def test_the_first_plan_stays_until_one_that_knows_it_replaces_it(tmp_path: Path) -> None:
+    tuning = Tuning(tmp_path / "sizes.json", "m")
+    first, second = ComputePlan("fp32"), ComputePlan("bf16", batch_rows=512, largest=512)
+    assert tuning.read_plan("cpu", "auto") is None
+    assert tuning.keep_plan(first, "cpu", "auto") == first
+    assert tuning.keep_plan(second, "cpu", "auto") == first
+    assert tuning.keep_plan(second, "cpu", "auto", replaces=first) == second
+    assert tuning.keep_plan(first, "cpu", "auto", replaces=first) == second
+    assert tuning.read_plan("cpu", "auto") == second
+    assert tuning.read_plan("cpu", "fp32") is None
+    assert Tuning(tuning.path, "n").read_plan("cpu", "auto") is None
 
 
 @pytest.mark.parametrize(
