@@ -89,6 +89,8 @@ class PlannedNetwork:
             rows: None if there are none yet, which is enough unless the precision is ``auto``.
             expected: rows that will be computed, for which compiling may pay.
         """
+        if self._plan is not None:
+            return self._plan
         with self._lock:
             plan = self.plan
             if plan is None:
