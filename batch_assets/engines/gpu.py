@@ -103,9 +103,15 @@ class GPU(ConfigurableResource):  # type: ignore[type-arg]
         with leases.hold(
             allowed, run_id, most=self.workers, wait=wait, timeout=timeout, say=say
         ) as names:
-            if len(names) == 1:  # several are used by processes of their own
-                limit_memory(names[0], self.memory_share)
-            yield Leased(names, "; ".join(device_note(name, self.device) for name in names))
+            # Several are used by other processes, which ask for their limits themselves.
+            limited = names if len(names) == 1 and self.memory_share < 1 else ()
+            for name in limited:
+                limit_memory(name, self.memory_share)
+            try:
+                yield Leased(names, "; ".join(device_note(name, self.device) for name in names))
+            finally:
+                for name in limited:
+                    limit_memory(name, 1.0)
 
 
 def slots_of(memory_share: float) -> int:

@@ -125,16 +125,15 @@ class Leases:
 
 
 def _lock(path: Path, kind: int) -> int | None:
-    """The open, locked file; None if another process holds it. Not for programs started here."""
+    """The open, locked file, which no program inherits; None if somebody else holds it."""
     file = os.open(path, os.O_CREAT | os.O_RDWR)
     try:
         fcntl.flock(file, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
+    except OSError as error:
         os.close(file)
+        if not isinstance(error, BlockingIOError):
+            raise
         return None
-    except BaseException:
-        os.close(file)
-        raise
     return file
 
 

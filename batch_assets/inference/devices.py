@@ -42,6 +42,13 @@ def resolve_device(wanted: str = "auto") -> tuple[torch.device, str]:
     return device, device_note(str(device), wanted)
 
 
+def device_name(device: str) -> str | None:
+    """What the maker of a GPU calls it; None for other devices."""
+    if not device.startswith("cuda") or not torch.cuda.is_available():
+        return None
+    return torch.cuda.get_device_name(torch.device(device))
+
+
 def device_note(device: str, wanted: str) -> str:
     """What a device is, and why it is used, for people."""
     if device == "cpu":
@@ -59,8 +66,6 @@ def limit_memory(device: str, share: float) -> None:
     What goes beyond it is out of memory, to which the scorer answers with smaller batches. Each
     process that computes has to ask for it. On the CPU nothing is limited.
     """
-    if share == 1:
-        return
     if device.startswith("cuda"):
         torch.cuda.set_per_process_memory_fraction(share, torch.device(device))
     elif device == "mps":

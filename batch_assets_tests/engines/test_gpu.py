@@ -91,11 +91,9 @@ def test_a_gpu_is_held_by_one_run() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.usefixtures("home")
-def test_a_share_of_the_memory_is_a_limit() -> None:
-    free = torch.cuda.mem_get_info(0)[1]
+def test_a_share_of_the_memory_is_a_limit_until_the_lease_ends() -> None:
+    total = torch.cuda.mem_get_info(0)[1]
     with GPU(device="cuda:0", memory_share=0.1).lease("run-1"):
-        try:
-            with pytest.raises(torch.OutOfMemoryError):
-                torch.empty(free // 5, dtype=torch.uint8, device="cuda:0")
-        finally:
-            torch.cuda.set_per_process_memory_fraction(1.0, 0)
+        with pytest.raises(torch.OutOfMemoryError):
+            torch.empty(total // 5, dtype=torch.uint8, device="cuda:0")
+    assert torch.empty(total // 5, dtype=torch.uint8, device="cuda:0").nbytes == total // 5
