@@ -93,7 +93,9 @@ def test_a_gpu_is_held_by_one_run() -> None:
 @pytest.mark.usefixtures("home")
 def test_a_share_of_the_memory_is_a_limit_until_the_lease_ends() -> None:
     total = torch.cuda.mem_get_info(0)[1]
-    with GPU(device="cuda:0", memory_share=0.1).lease("run-1"):
-        with pytest.raises(torch.OutOfMemoryError):
-            torch.empty(total // 5, dtype=torch.uint8, device="cuda:0")
+    with (
+        GPU(device="cuda:0", memory_share=0.1).lease("run-1"),
+        pytest.raises(torch.OutOfMemoryError),
+    ):
+        torch.empty(total // 5, dtype=torch.uint8, device="cuda:0")
     assert torch.empty(total // 5, dtype=torch.uint8, device="cuda:0").nbytes == total // 5
