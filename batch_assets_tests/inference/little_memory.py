@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from batch_assets.inference.memory import memory_budget
+from batch_assets.inference.plan import PlanChanged
 from batch_assets.inference.scoring import Scorer
 from batch_assets.inference.stats import EngineStats
 from batch_assets.inference.tuning import Tuning
@@ -55,17 +56,26 @@ def main(tuning: Path, rows: int, free_mib: int) -> None:
     if free_mib:
         limit = address_space() + free_mib * 2**20
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    stats = EngineStats()
-    digest = hashlib.sha256()
-    for batch in scorer.score(batches(rows), stats=stats):
-        digest.update(batch["score"].to_numpy().tobytes())
-        digest.update(batch["vector"].flatten().to_numpy().tobytes())
+    stats, changes = EngineStats(), 0
+    while True:
+        done, digest = EngineStats(), hashlib.sha256()
+        try:
+            for batch in scorer.score(batches(rows), stats=done):
+                digest.update(batch["score"].to_numpy().tobytes())
+                digest.update(batch["vector"].flatten().to_numpy().tobytes())
+        except PlanChanged:
+            changes += 1
+            continue
+        finally:
+            stats.add(done)
+        break
     print(
         json.dumps(
             {
                 "rows": stats.rows,
                 "batch_rows": stats.batch_rows,
                 "out_of_memory": stats.out_of_memory,
+                "changes": changes,
                 "memory": memory_budget(scorer.device),
                 "digest": digest.hexdigest(),
             }

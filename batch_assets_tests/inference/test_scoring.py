@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import threading
 import traceback
 from collections.abc import Iterator
@@ -117,6 +119,37 @@ def test_output_batches_are_bounded_and_input_is_read_only_a_little_ahead() -> N
         ahead.append(read - number)
     assert len(ahead) == 16
     assert max(ahead) <= 5
+
+
+PEAK = """
+import sys
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import nn
+from batch_assets.inference.scoring import Scorer
+from batch_assets.inference.stats import EngineStats
+
+class Narrow(nn.Module):
+    def forward(self, rows):
+        return rows[:, 0], rows.repeat(1, 16)
+
+batch = pa.record_batch({name: np.ones(65_536, np.float32) for name in "abcd"})
+stats = EngineStats()
+scorer = Scorer(Narrow(), list("abcd"), device="cpu", batch_rows=1024)
+for _ in scorer.score((batch for _ in range(int(sys.argv[1]))), "abcd", stats):
+    pass
+print(stats.peak_memory_bytes)
+"""
+
+
+def test_memory_does_not_grow_with_the_partition() -> None:
+    def peak(blocks: int) -> int:
+        command = [sys.executable, "-c", PEAK, str(blocks)]
+        return int(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+
+    block_bytes = 65_536 * (4 + 64) * 4
+    assert peak(48) < peak(8) + 5 * block_bytes
 
 
 def stage_threads() -> list[threading.Thread]:
