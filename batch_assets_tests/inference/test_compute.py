@@ -129,7 +129,7 @@ def test_a_process_short_of_memory_halves_goes_on_and_remembers(tmp_path: Path) 
     # What fits varies a little with what lies where in memory.
     assert again["out_of_memory"] < short["out_of_memory"]
     assert Tuning(path, "wide").read(*place, memory=2 * short["memory"]) == Learned(
-        short["batch_rows"], settled=False
+        again["batch_rows"], settled=False
     )
 
 
