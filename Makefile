@@ -3,14 +3,15 @@
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PEERS := .venv-peers
 WORKERS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test dev lint format bench clean
+.PHONY: help venv demo test dev lint format bench bench-scoring clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 venv: $(READY) ## Set up .venv, or bring it up to date
 
@@ -58,6 +59,19 @@ format: $(READY) ## Format the code and put right what ruff can
 bench: $(READY) ## Measure, and write benchmarks/results
 	@$(BIN)/python -m benchmarks $(ARGS)
 
+bench-scoring: $(READY) $(PEERS)/.ready ## Measure the scoring engine against Daft, Ray Data, Spark and others
+	@$(BIN)/python -m benchmarks.scoring --peers $(PEERS)/bin/python $(ARGS)
+
+# A peer that cannot be installed is left out, and its row says so.
+$(PEERS)/.ready: benchmarks/scoring/peers.txt | $(READY)
+	@echo "Installing what the scoring engine is compared with into $(PEERS)"
+	@$(BIN)/python -m venv --clear $(PEERS)
+	@pip="$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check"; \
+	$$pip -r $< || for package in $$(grep -v '^#' $<); do \
+		$$pip "$$package" || echo "warning: $$package cannot be installed" >&2; \
+	done; \
+	touch $@
+
 clean: ## Remove the environment and what tools left behind; the data home stays
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './data/*' -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""The scoring engine against its peers and against what the machine can do at most."""

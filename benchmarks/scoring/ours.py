@@ -1,0 +1,71 @@
+"""This project's engine."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from batch_assets.inference.scoring import Scorer
+from batch_assets.inference.tuning import Tuning
+from benchmarks.scoring.job import Job
+from benchmarks.scoring.network import FEATURES, ID, load_network
+
+READ_ROWS = 65_536
+Writer = Callable[[Iterator[pa.RecordBatch], pa.Schema, Path], None]
+
+
+def run(job: Job) -> float:
+    """Score as the fraud workload does; ``options["format"]`` says what is written."""
+    network = load_network(job.weights)
+    tuning = Tuning(Path(job.source).with_name("tuning.json"), "benchmark")
+    scorer = Scorer(network, FEATURES, device="cpu", tuning=tuning)
+    ready = time.time()
+    schema = scorer.output_schema(pq.read_schema(job.files()[0]), [ID])
+    results = scorer.score(_batches(job), [ID])
+    _WRITERS[job.options.get("format", "zstd 1")](results, schema, Path(job.target))
+    return ready
+
+
+def _batches(job: Job) -> Iterator[pa.RecordBatch]:
+    for path in job.files():
+        yield from pq.ParquetFile(path).iter_batches(READ_ROWS)
+
+
+def _parquet(compression: str, level: int | None = None) -> Writer:
+    def write(results: Iterator[pa.RecordBatch], schema: pa.Schema, folder: Path) -> None:
+        with pq.ParquetWriter(
+            folder / "part.parquet",
+            schema,
+            compression=compression,
+            compression_level=level,
+            use_dictionary=False,
+        ) as writer:
+            for batch in results:
+                writer.write_batch(batch)
+
+    return write
+
+
+def _arrow(results: Iterator[pa.RecordBatch], schema: pa.Schema, folder: Path) -> None:
+    with pa.ipc.new_file(str(folder / "part.arrow"), schema) as writer:
+        for batch in results:
+            writer.write_batch(batch)
+
+
+def _lance(results: Iterator[pa.RecordBatch], schema: pa.Schema, folder: Path) -> None:
+    import lance
+
+    reader = pa.RecordBatchReader.from_batches(schema, results)
+    lance.write_dataset(reader, str(folder / "part.lance"))
+
+
+_WRITERS = {
+    "uncompressed": _parquet("none"),
+    "zstd 1": _parquet("zstd", 1),
+    "zstd 3": _parquet("zstd", 3),
+    "lz4": _parquet("lz4"),
+    "Arrow IPC": _arrow,
+    "Lance": _lance,
+}
