@@ -92,48 +92,39 @@ class EmbeddingCache:
         return self._always or self._ever.pays
 
     def find(self, keys: Keys) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Which rows are known, bool [n], their scores [k] and vectors [k, size]."""
+        """Which rows are known, bool [n], their scores [k] and vectors [k, size].
+
+        None of them where it does not pay.
+        """
         with self._lock:
-            began, all_rows = time.perf_counter(), self.in_use
-            asked = np.arange(len(keys)) if all_rows else np.flatnonzero(_in_sample(keys))
-            known, scores, vectors = self._find(keys[asked])
-            sample = _in_sample(keys[asked])
-            mask = np.zeros(len(keys), dtype=bool)
-            mask[asked[known]] = True
-            seconds = time.perf_counter() - began
-            for payoff in (self._run, self._ever):
-                payoff.seen += SAMPLED * int(sample.sum())
-                payoff.hits += SAMPLED * int((sample & known).sum())
-                payoff.found += int(known.sum())
-                payoff.not_found += len(asked) - int(known.sum())
-                payoff.spent_seconds += seconds
-                if all_rows:
-                    payoff.looked_up += len(keys)
-                    payoff.look_up_seconds += seconds
+            self._asked.all_rows = self.in_use
+            found = self._found(keys) if self._asked.all_rows else _nothing(keys)
         self._asked.at = time.perf_counter()
-        return mask, scores, vectors
+        return found
 
     def keep(self, keys: Keys, scores: np.ndarray, vectors: np.ndarray) -> None:
-        """Keep results: scores float32 [n] and vectors float32 [n, size]."""
+        """Keep results: scores float32 [n] and vectors float32 [n, size].
+
+        Where it does not pay, those of the sample that are new.
+        """
         began = time.perf_counter()
-        asked_at = getattr(self._asked, "at", None)
-        self._asked.at = None
         with self._lock:
-            all_rows = self.in_use
+            all_rows = getattr(self._asked, "all_rows", self.in_use)
             if all_rows:
                 self._keep(keys, scores, vectors)
             else:
-                chosen = _in_sample(keys)
-                self._keep(keys[chosen], scores[chosen], vectors[chosen])
+                new = self._new_of_sample(keys)
+                self._keep(keys[new], scores[new], vectors[new])
             seconds = time.perf_counter() - began
             for payoff in (self._run, self._ever):
-                if asked_at is not None and len(keys):
-                    payoff.add_computation(len(keys), began - asked_at)
+                if len(keys) and hasattr(self._asked, "at"):
+                    payoff.add_computation(len(keys), began - self._asked.at)
                 payoff.spent_seconds += seconds
                 if all_rows:
                     payoff.kept += len(keys)
                     payoff.keep_seconds += seconds
             self._ever.forget()
+        self._asked.__dict__.clear()
 
     def close(self) -> None:
         """Write what is not written yet, and what was learned about the cost."""
@@ -156,7 +147,7 @@ class EmbeddingCache:
             return {
                 **self._ever.report(),
                 "hits": self._run.found,
-                "misses": self._run.not_found,
+                "misses": self._run.looked_up - self._run.found,
                 "seconds_spent": round(self._run.spent_seconds, 3),
                 "seconds_saved": round(self._run.found * self._ever.compute_row_seconds, 3),
                 "in_use": self.in_use,
@@ -165,6 +156,32 @@ class EmbeddingCache:
                 "limit_bytes": self._rows.limit_bytes,
             }
 
+    def _found(self, keys: Keys) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        began = time.perf_counter()
+        known, scores, vectors = self._find(keys)
+        self._count(known[_in_sample(keys)])
+        seconds = time.perf_counter() - began
+        for payoff in (self._run, self._ever):
+            payoff.found += len(scores)
+            payoff.looked_up += len(keys)
+            payoff.look_up_seconds += seconds
+            payoff.spent_seconds += seconds
+        return known, scores, vectors
+
+    def _new_of_sample(self, keys: Keys) -> np.ndarray:
+        """Positions of rows of the sample that are not known."""
+        sample = np.flatnonzero(_in_sample(keys))
+        known, _, _ = self._find(keys[sample])
+        self._count(known)
+        new: np.ndarray = sample[~known]
+        return new
+
+    def _count(self, known: np.ndarray) -> None:
+        """Which rows of the sample, of which each stands for many, were known."""
+        for payoff in (self._run, self._ever):
+            payoff.seen += SAMPLED * len(known)
+            payoff.hits += SAMPLED * int(known.sum())
+
     def _find(self, keys: Keys) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         try:
             if self._reads:
@@ -172,8 +189,7 @@ class EmbeddingCache:
         except OSError as error:
             self._do_without("read", error)
             self._reads = False
-        nothing = np.empty(0, dtype=np.float32)
-        return np.zeros(len(keys), dtype=bool), nothing, nothing.reshape(0, 0)
+        return _nothing(keys)
 
     def _keep(self, keys: Keys, scores: np.ndarray, vectors: np.ndarray) -> None:
         try:
@@ -190,6 +206,12 @@ class EmbeddingCache:
             what,
             error,
         )
+
+
+def _nothing(keys: Keys) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """None of them is known."""
+    empty = np.empty((0, 0), dtype=np.float32)
+    return np.zeros(len(keys), dtype=bool), empty.reshape(0), empty
 
 
 def _in_sample(keys: Keys) -> np.ndarray:

@@ -27,17 +27,15 @@ class Payoff:
 
     Attributes:
         seen, hits: rows for which the sample stands, and of those the ones that were known.
-        found, not_found: rows that were looked up.
-        spent_seconds: all that the cache took.
-        looked_up, look_up_seconds: while all rows are looked up.
+        looked_up, look_up_seconds, found: while all rows are looked up.
         kept, keep_seconds: while all rows are kept.
+        spent_seconds: all that the cache took, the sample included.
         computed, compute_seconds, computations: rows computed, in so many calls.
     """
 
     seen: int = 0
     hits: int = 0
     found: int = 0
-    not_found: int = 0
     spent_seconds: float = 0.0
     looked_up: int = 0
     look_up_seconds: float = 0.0
@@ -96,7 +94,7 @@ class Payoff:
         micro = 1e6
         return {
             "hits": self.found,
-            "misses": self.not_found,
+            "misses": self.looked_up - self.found,
             "expected_hit_rate": round(self.expected_hit_rate, 4),
             "seconds_spent": round(self.spent_seconds, 3),
             "seconds_saved": round(self.found * self.compute_row_seconds, 3),

@@ -252,7 +252,7 @@ def test_scores_and_vectors_are_the_same_bits_whatever_is_known(tmp_path: Path) 
     rows[7, 3], rows[8, 3], rows[9, 3] = np.nan, -0.0, np.inf
     expected, _ = scored(rows, None)
     with always(tmp_path) as cache:
-        assert scored(rows[1::2], cache)[1] == 0
+        assert scored(rows[1::2], cache)[1] <= 50  # those that come twice
         half, known = scored(rows, cache)
         assert half == expected
         assert len(rows) // 2 <= known < len(rows)
@@ -274,18 +274,19 @@ def test_another_version_of_the_model_finds_nothing(tmp_path: Path) -> None:
         assert stats.reused == 0
 
 
-def test_where_it_does_not_pay_a_sample_is_looked_up_and_kept(tmp_path: Path) -> None:
+def test_where_it_does_not_pay_nothing_is_found_and_a_sample_is_kept(tmp_path: Path) -> None:
     write_payoff(tmp_path, MODEL, CHEAP)
     with EmbeddingCache(tmp_path, LIMIT, model=MODEL) as cache:
         assert not cache.in_use
-        for seed in range(20):
-            cache.find(block(seed)[0])
+        for seed in (*range(20), *range(20)):
+            assert check(cache, seed) == 0
             cache.keep(*block(seed))
-        known = sum(check(cache, seed) for seed in range(20))
-        assert 0 < known < 3 * 20 * ROWS / SAMPLED
+        cache.close()
         report = cache.report()
-        assert report["hits"] == known
-        assert not report["pays"]
+        assert abs(report["rows"] * SAMPLED / (20 * ROWS) - 1) < 0.2
+        assert (report["hits"], report["misses"], report["pays"]) == (0, 0, False)
+    with always(tmp_path) as cache:
+        assert sum(check(cache, seed) for seed in range(20)) == report["rows"]
 
 
 def test_where_it_pays_all_rows_are_kept_and_how_many_come_again_is_learned(
