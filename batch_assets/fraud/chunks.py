@@ -3,9 +3,9 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from batch_assets.storage.models import ModelStore
 from batch_assets.storage.vectors import StagedRows, VectorStore
 
 if TYPE_CHECKING:
+    from batch_assets.inference.cache import EmbeddingCache
     from batch_assets.inference.known import Known
     from batch_assets.inference.scoring import Scorer
     from batch_assets.inference.stats import EngineStats
@@ -32,6 +33,7 @@ SECONDS = 20.0
 READ_ROWS = 65_536
 
 Constants = Mapping[str, object]
+cache_of_one = lru_cache(maxsize=1)
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,21 @@ class ChunkTask:
     folder: str
     attempt: int
 
+    def rest(self, chunk: Chunk) -> "list[ChunkTask]":
+        """What is left to be done when the chunk, which ended early, is done."""
+        left = (chunk.stop, self.rows[1])
+        return [replace(self, rows=left)] if left[0] < left[1] else []
 
-@dataclass
+
+@dataclass(frozen=True)
+class CacheOptions:
+    """Where rows that were embedded before are kept, see :mod:`batch_assets.inference.cache`."""
+
+    folder: Path
+    mode: str
+    limit_bytes: int
+
+
 class ChunkWorker:
     """Scores one chunk after the other on one device.
 
@@ -66,26 +81,42 @@ class ChunkWorker:
         scorer: gives the scorer of a version of the model.
     """
 
-    scorer: "Callable[[str], Scorer]"
-    vectors: VectorStore
-    _earlier: "tuple[tuple[date, str | None], Known | None]" = ((date.min, None), None)
+    def __init__(
+        self, scorer: "Callable[[str], Scorer]", vectors: VectorStore, cache: CacheOptions
+    ) -> None:
+        self._scorer = scorer
+        self._vectors = vectors
+        self._options = cache
+        self._earlier = cache_of_one(self._look_up)
+        self._cache = cache_of_one(self._open_cache)
 
     def __call__(self, task: ChunkTask) -> Chunk:
         """Score a chunk, or as much of it as can be done before a stop."""
+        from batch_assets.inference.known import FirstOf
         from batch_assets.inference.plan import PlanChanged
         from batch_assets.inference.spread import stop_asked
 
-        scorer = self.scorer(task.model_version)
+        scorer = self._scorer(task.model_version)
         if scorer.salt != task.salt:
             raise PlanChanged(f"{task.day}: {scorer.salt} came after {task.salt}")
-        return score_chunk(task, scorer, self.vectors, stop_asked, self._known(task))
+        earlier = self._earlier(task.day, task.before, task.model_version)
+        cache = self._cache(task.salt)
+        known = [place for place in (earlier, cache) if place is not None]
+        chunk = score_chunk(
+            task, scorer, self._vectors, stop_asked, FirstOf(*known) if known else None
+        )
+        if cache is not None:
+            cache.close()
+        return chunk
 
-    def _known(self, task: ChunkTask) -> "Known | None":
-        wanted = (task.day, task.before)
-        if self._earlier[0] != wanted:
-            earlier = earlier_scores(self.vectors, task.day, task.before, task.model_version)
-            self._earlier = (wanted, earlier)
-        return self._earlier[1]
+    def _look_up(self, day: date, before: str | None, version: str) -> "Known | None":
+        return earlier_scores(self._vectors, day, before, version)
+
+    def _open_cache(self, salt: str) -> "EmbeddingCache | None":
+        from batch_assets.inference.cache import open_cache
+
+        options = self._options
+        return open_cache(options.folder, options.mode, options.limit_bytes, salt)
 
 
 @dataclass(frozen=True)
@@ -96,15 +127,20 @@ class ChunkWorkers:
     vectors_uri: str
     home: Path
     precision: str
+    gpu_memory_share: float
+    cache: CacheOptions
 
     def __call__(self, device: str) -> ChunkWorker:
         """A worker that loads the model once."""
+        from batch_assets.inference.devices import limit_memory
 
-        @cache
+        limit_memory(device, self.gpu_memory_share)
+
+        @cache_of_one
         def scorer(version: str) -> "Scorer":
             return load_scorer(self.models, version, self.home, device, self.precision)
 
-        return ChunkWorker(scorer, VectorStore(self.vectors_uri))
+        return ChunkWorker(scorer, VectorStore(self.vectors_uri), self.cache)
 
 
 def score_chunk(

@@ -20,7 +20,12 @@ RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
 RAW_ASSETS = ("raw_exchange_rates", "raw_transactions", "raw_fraud_labels")
 KEEPS_TABLES = ("freshness", "maintenance")
-SCORED_ASSETS = ("fraud_predictions", "transaction_embeddings", "daily_risk_report")
+SCORED_ASSETS = (
+    "fraud_predictions",
+    "transaction_embeddings",
+    "inference_ledger",
+    "daily_risk_report",
+)
 GOING_ON = "a run that may change the answer is going on"
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,

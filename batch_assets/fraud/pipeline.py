@@ -13,7 +13,7 @@ from batch_assets import progress
 from batch_assets.errors import BatchAssetsError
 from batch_assets.fraud import tables
 from batch_assets.fraud.build import ROWS_A_CHUNK, Builder, Built, Produce, produce_sql
-from batch_assets.fraud.chunks import ChunkWorker, ChunkWorkers
+from batch_assets.fraud.chunks import CacheOptions, ChunkWorker, ChunkWorkers
 from batch_assets.fraud.embeddings import EMBEDDINGS
 from batch_assets.fraud.feeds import Feeds, Kind, load_feeds
 from batch_assets.fraud.ingest import RAW, Landing, ingest, look
@@ -150,13 +150,27 @@ class Pipeline:
         scorer.prepare(rows, expected)
         return scorer.salt
 
+    @property
+    def cache_options(self) -> CacheOptions:
+        """The embedding cache of this home, which all models share."""
+        settings = self.settings
+        folder = settings.home / ".cache" / "embeddings"
+        return CacheOptions(folder, settings.embedding_cache, settings.embedding_cache_bytes)
+
     def _worker(self, device: str) -> ChunkWorker:
         """Scores with the scorer of this process."""
-        return ChunkWorker(lambda version: self.scorer(), self.vectors)
+        return ChunkWorker(lambda version: self.scorer(), self.vectors, self.cache_options)
 
     def _workers(self) -> ChunkWorkers:
-        home, precision = self.settings.home, self.settings.precision
-        return ChunkWorkers(self.models, self.vectors.uri, home, precision)
+        settings, vectors = self.settings, self.vectors.uri
+        return ChunkWorkers(
+            self.models,
+            vectors,
+            settings.home,
+            settings.precision,
+            settings.gpu_memory_share,
+            self.cache_options,
+        )
 
     def scorer(self) -> "Scorer":
         """The live model on the first device, loaded once."""

@@ -10,7 +10,7 @@ moments on the way.
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from itertools import chain
@@ -174,6 +174,7 @@ class Scoring:
     def _begin_day(
         self, state: State, day: date, salt: str, files: tuple[tuple[str, int], ...]
     ) -> "_Attempt":
+        from batch_assets.inference.devices import device_name
         from batch_assets.inference.journal import Journal
 
         key, version = state.key(PREDICTIONS, day), state.model_version or ""
@@ -186,6 +187,7 @@ class Scoring:
                 "key": key,
                 "model_version": version,
                 "devices": list(self.devices),
+                "device_name": device_name(self.devices[0]),
             },
         )
         passed(Moment.ATTEMPT_NOTED)
@@ -194,16 +196,24 @@ class Scoring:
 
     def _score(self, attempts: "Sequence[_Attempt]", stop: Callable[[], bool]) -> None:
         """Score what is not scored, all days in turn, a chunk at a time."""
+        from batch_assets.engines.gpu_meter import measured
         from batch_assets.inference.spread import spread
         from batch_assets.inference.stopping import StoppedError
 
         journals = {attempt.day: attempt.journal for attempt in attempts}
-        while tasks := [task for a in attempts for task in a.tasks(len(self.devices))]:
-            for task, chunk in spread(tasks, self.devices, self.workers, stop=stop):
-                journals[task.day].record(chunk)
-                passed(Moment.CHUNK_RECORDED)
-            if stop():
-                raise StoppedError
+        tasks = [task for attempt in attempts for task in attempt.tasks(len(self.devices))]
+        results = spread(tasks, self.devices, self.workers, stop=stop, rest=ChunkTask.rest)
+        with measured(self.devices) as use, closing(results):
+            try:
+                for task, chunk in results:
+                    journals[task.day].record(chunk)
+                    passed(Moment.CHUNK_RECORDED)
+                if stop():
+                    raise StoppedError
+            finally:
+                if use:
+                    for journal in journals.values():
+                        journal.note(gpu=[use.busy, use.peak_memory_bytes, use.peak_celsius])
 
     def _publish(self, attempt: "_Attempt") -> list[StagedFile]:
         """Publish the vectors of a day that is scored, and stage its scores."""
@@ -252,9 +262,10 @@ class Scoring:
 def _entry(
     day: date, attempt: "Attempt", stats: "EngineStats", outcome: "Outcome"
 ) -> "LedgerEntry":
+    from batch_assets.engines.gpu_meter import GpuUse, Reading
     from batch_assets.fraud.ledger import LedgerEntry
 
-    devices = attempt.about.get("devices", ["cpu"])
+    devices, gpu = attempt.about.get("devices", ["cpu"]), attempt.about.get("gpu")
     return LedgerEntry(
         asset=tables.FRAUD_PREDICTIONS.name,
         day=day,
@@ -267,6 +278,8 @@ def _entry(
         model_version=attempt.about.get("model_version", ""),
         elapsed_seconds=stats.elapsed_seconds / len(devices),
         devices=1 if devices[0] == "cpu" else len(devices),
+        device_name=attempt.about.get("device_name"),
+        gpu=GpuUse([Reading(*gpu)]) if gpu else None,
     )
 
 

@@ -123,6 +123,11 @@ class Journal:
         mark_of(self.folder, chunk.start).unlink(missing_ok=True)
         self.chunks.append(chunk)
 
+    def note(self, **about: Any) -> None:
+        """Add to the notes on this attempt."""
+        self.attempt = replace(self.attempt, about={**self.attempt.about, **about})
+        _note(self.folder, self.attempt)
+
     def _remove_what_is_lost(self) -> None:
         kept = {
             name for chunk in self.chunks for name in (f"chunk-{chunk.start}.json", *chunk.files)

@@ -35,6 +35,39 @@ class Known(Protocol):
         ...
 
 
+class FirstOf:
+    """Several places, looked into one after the other; what is computed is kept in all."""
+
+    def __init__(self, *places: Known) -> None:
+        self._places = places
+
+    def find(self, keys: Keys) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """See :class:`Known`."""
+        at = np.arange(len(keys))
+        found: list[np.ndarray] = []
+        scores: list[np.ndarray] = []
+        vectors: list[np.ndarray] = []
+        for place in self._places:
+            known, its_scores, its_vectors = place.find(keys[at])
+            if known.any():
+                found.append(at[known])
+                scores.append(its_scores)
+                vectors.append(its_vectors)
+            at = at[~known]
+        mask = np.zeros(len(keys), dtype=bool)
+        if not found:
+            return mask, np.empty(0, np.float32), np.empty((0, 0), np.float32)
+        where = np.concatenate(found)
+        mask[where] = True
+        order = np.argsort(where)
+        return mask, np.concatenate(scores)[order], np.concatenate(vectors)[order]
+
+    def keep(self, keys: Keys, scores: np.ndarray, vectors: np.ndarray) -> None:
+        """See :class:`Known`."""
+        for place in self._places:
+            place.keep(keys, scores, vectors)
+
+
 def row_keys(rows: np.ndarray, salt: str) -> Keys:
     """The key of each row of float32 [n, features], as uint64 [n, 2].
 
@@ -65,8 +98,9 @@ def first_of_each(keys: Keys) -> tuple[np.ndarray, np.ndarray]:
     Returns the positions of the first row of each key, int64 [m] and increasing, and for each row
     which of those it equals, int64 [n]: ``results[positions_of]`` of the m results are all n.
     """
-    if not len(keys):
-        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+    first_halves = np.sort(keys[:, 0])
+    if not (first_halves[1:] == first_halves[:-1]).any():  # the usual case, which is quick
+        return np.arange(len(keys)), np.arange(len(keys))
     order = np.argsort(keys[:, 0], kind="stable")
     ordered = keys[order]
     # Different keys with an equal first half may take turns; then some are computed twice.

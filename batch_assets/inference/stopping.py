@@ -30,7 +30,8 @@ def gentle_stop() -> Iterator[Stop]:
 
     At the end of the block, what was installed before hears of the signal; where nothing was,
     SystemExit is raised, so that the process ends, and what has to be done before that is done. A
-    second signal is not held back. Outside of the main thread, which alone gets signals, nothing ever comes.
+    second signal is not held back. Outside of the main thread, which alone gets signals, nothing
+    ever comes.
     """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():

@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from batch_assets.engines.gpu import GPU, GPU_POOL
+from batch_assets.engines.gpu import GPU, GPU_POOL, gpu_tags
 from batch_assets.fraud import tables
 from batch_assets.fraud.assets.common import (
     OWNERS,
@@ -17,6 +17,7 @@ from batch_assets.fraud.assets.common import (
     table_metadata,
     table_spec,
 )
+from batch_assets.fraud.assets.ledger import LEDGER_SPEC, ledger_of_days
 from batch_assets.fraud.build import Built
 from batch_assets.fraud.embeddings import EMBEDDINGS, PASSED_THROUGH
 from batch_assets.fraud.features import FEATURES
@@ -49,6 +50,7 @@ _COMMENTS = {
     **{name: comment for name, (_, comment) in tables.FRAUD_PREDICTIONS.columns.items()},
     "vector": "Embedding; neighbours are transactions that the model sees alike.",
     "scoring_key": "What it was made from; fraud_predictions names the same for the day.",
+    "input_hash": "128 bits of the model's input, its version and how it is computed.",
 }
 _EMBEDDINGS = dg.AssetSpec(
     EMBEDDINGS.name,
@@ -73,6 +75,7 @@ _EMBEDDINGS = dg.AssetSpec(
                 "score": _INPUTS,
                 "model_version": _MODEL_VERSION,
                 "scoring_key": [(_FEATURES, "day"), *_MODEL_VERSION],
+                "input_hash": [*_INPUTS, *_MODEL_VERSION],
             }
         ),
     },
@@ -81,10 +84,11 @@ _EMBEDDINGS = dg.AssetSpec(
 
 @dg.multi_asset(
     name="score_transactions",
-    specs=[_PREDICTIONS, _EMBEDDINGS],
+    specs=[_PREDICTIONS, _EMBEDDINGS, LEDGER_SPEC],
     partitions_def=DAILY,
     backfill_policy=dg.BackfillPolicy.single_run(),
     pool=GPU_POOL,
+    op_tags=gpu_tags(),
 )
 def score_transactions(  # type: ignore[no-untyped-def]
     context: dg.AssetExecutionContext,
@@ -94,9 +98,12 @@ def score_transactions(  # type: ignore[no-untyped-def]
     gpu: GPU,
 ):
     """Scores and vectors of the run's days, with the model loaded once."""
-    device, note = gpu.resolve()
-    context.log.info("scoring on %s (%s)", device, note)
-    with pipeline_of(warehouse, vectors, models, gpu) as pipeline:
+    run_id = context.run.run_id
+    with (
+        gpu.lease(run_id, say=context.log.info) as leased,
+        pipeline_of(warehouse, vectors, models, leased.names, run_id) as pipeline,
+    ):
+        context.log.info("scoring on %s (%s)", ", ".join(leased.names), leased.note)
 
         def work(days: list[date], built: Built) -> None:
             pipeline.build(PREDICTIONS, days, built)
@@ -105,12 +112,20 @@ def score_transactions(  # type: ignore[no-untyped-def]
         def metadata(name: str, days: list[date]) -> DayMetadata:
             if name == EMBEDDINGS.name:
                 return _vector_metadata(pipeline)
+            if name == tables.INFERENCE_LEDGER.name:
+                return _ledger_metadata(pipeline, days)
             plain = table_metadata(pipeline.warehouse.snapshot(tables.FRAUD_PREDICTIONS))
             scores = scores_of_days(pipeline, days)
-            how = {"model_version": pipeline.models.live(MODEL) or "", "device": note}
+            how = {"model_version": pipeline.models.live(MODEL) or "", "device": leased.note}
             return lambda day: {**plain(day), **scores(day), **how}
 
         build_days(context, work, metadata)
+
+
+def _ledger_metadata(pipeline: Pipeline, days: list[date]) -> DayMetadata:
+    rows = table_metadata(pipeline.warehouse.snapshot(tables.INFERENCE_LEDGER))
+    took = ledger_of_days(pipeline.warehouse, days, tables.FRAUD_PREDICTIONS.name)
+    return lambda day: {**rows(day), **took(day)}
 
 
 def _vector_metadata(pipeline: Pipeline) -> DayMetadata:
