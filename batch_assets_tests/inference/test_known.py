@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from batch_assets.inference.known import Keys, first_of_each, row_keys
+from batch_assets.inference.known import FirstOf, Keys, first_of_each, row_keys
 
 MATRICES = arrays(np.float32, array_shapes(min_dims=2, max_dims=2, max_side=40))
 
@@ -130,3 +130,35 @@ def test_rows_of_equal_keys_are_computed_once(values: list[int]) -> None:
     assert len(first) == len(set(values))
     assert first.tolist() == [values.index(value) for value in dict.fromkeys(values)]
     assert np.array_equal(rows[first][same_as], rows)
+
+
+class InMemory:
+    """Results by key."""
+
+    def __init__(self) -> None:
+        self.rows: dict[bytes, float] = {}
+
+    def find(self, keys: Keys) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        known = np.array([key.tobytes() in self.rows for key in keys], dtype=bool)
+        scores = np.array([self.rows[key.tobytes()] for key in keys[known]], dtype=np.float32)
+        return known, scores, scores[:, None] * 2
+
+    def keep(self, keys: Keys, scores: np.ndarray, vectors: np.ndarray) -> None:
+        self.rows.update({key.tobytes(): score for key, score in zip(keys, scores, strict=True)})
+
+
+@given(st.sets(st.integers(0, 9)), st.sets(st.integers(0, 9)), st.permutations(range(10)))
+def test_what_one_place_does_not_know_another_may(
+    first: set[int], second: set[int], asked: list[int]
+) -> None:
+    values = np.arange(10, dtype=np.float32)
+    keys = row_keys(values[:, None], "")
+    places = InMemory(), InMemory()
+    for place, there in zip(places, (sorted(first), sorted(second)), strict=True):
+        place.keep(keys[there], values[there], values[there, None] * 2)
+    known, scores, vectors = FirstOf(*places).find(keys[asked])
+    assert known.tolist() == [value in first | second for value in asked]
+    assert scores.tolist() == [value for value in asked if value in first | second]
+    assert vectors[:, :1].ravel().tolist() == (scores * 2).tolist()
+    FirstOf(*places).keep(keys, values, values[:, None] * 2)
+    assert len(places[0].rows) == len(places[1].rows) == 10
