@@ -7,7 +7,7 @@ import time
 
 from benchmarks.harness import write
 
-NAMES = ("simulate", "ingest", "clean", "features", "score", "search")
+NAMES = ("simulate", "ingest", "clean", "features", "score", "search", "sequences", "cache")
 
 
 def main() -> None:

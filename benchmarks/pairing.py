@@ -1,0 +1,160 @@
+"""Items of which some are heavy for the host, which decodes them, and some for the device.
+
+One thread decodes, one computes: two resources that can be told apart on a CPU, too. The rasters
+come first, then the long histories, as two sources deliver them.
+"""
+
+import zlib
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from benchmarks.harness import Result
+from benchmarks.histories import FEATURES, LONGEST, Batch, compute, encoder, histories, padded
+from benchmarks.turns import Run, by_turns, ratio, timed
+
+# A raster is unpacked and becomes the means of 16 of its patches, in 16 columns each.
+RASTERS, SIDE, PATCH = 1200, 576, 144
+LONG_HISTORIES = 400
+# The best of 4, 8, 16 and 32 in the order of arrival; all are within a tenth of each other.
+ARRIVAL_ROWS = 8
+WAITING = 8
+PLAIN, PACKED = b"0", b"1"
+
+
+def pairing(runs: int) -> Result:
+    """Paired against other orders, and against the one resource that has more to do."""
+    results = by_turns(
+        {
+            "paired": partial(_scorer, pairing=True),
+            "longest first": partial(_scorer, pairing=False),
+            "in order of arrival": partial(_arrival, shuffled=False),
+            "in order of arrival, shuffled": partial(_arrival, shuffled=True),
+            "host alone": _host_alone,
+            "device alone": _device_alone,
+        },
+        runs,
+    )
+    ours = results["paired"]
+    for name in ("longest first", "in order of arrival", "in order of arrival, shuffled"):
+        results[f"paired, times as fast as {name}"] = ratio(results[name], ours)
+    bound = max(results["host alone"]["seconds"], results["device alone"]["seconds"])
+    results["paired, share of the best possible"] = round(bound / ours["seconds"], 2)
+    return results
+
+
+def _items(shuffled: bool = False) -> Any:
+    """A record batch of packed items, their steps, and bytes once unpacked as what they cost."""
+    import pyarrow as pa
+
+    random = np.random.default_rng(3)
+    small = random.integers(0, 255, (8, SIDE // 16, SIDE // 16), dtype=np.uint8)
+    rasters = np.repeat(np.repeat(small, 16, 1), 16, 2)
+    different = [PACKED + zlib.compress(raster.tobytes()) for raster in rasters]
+    packed = [different[n % len(different)] for n in range(RASTERS)]
+    lengths = random.integers(LONGEST // 2, LONGEST, LONG_HISTORIES)
+    packed += [PLAIN + item.tobytes() for item in histories(lengths)]
+    steps = [(SIDE // PATCH) ** 2] * RASTERS + lengths.tolist()
+    cost = [SIDE * SIDE] * RASTERS + (4 * FEATURES * lengths).tolist()
+    rows = pa.record_batch({"item": pa.array(packed, pa.binary()), "steps": steps, "cost": cost})
+    order = random.permutation(len(packed)) if shuffled else np.arange(len(packed))
+    return rows.take(pa.array(order))
+
+
+def unpacked(item: object) -> np.ndarray:
+    """Steps of an item, float32 [steps, 16]."""
+    assert isinstance(item, bytes)
+    if item[:1] == PLAIN:
+        return np.frombuffer(item, np.float32, offset=1).reshape(-1, FEATURES)
+    pixels = np.frombuffer(zlib.decompress(item[1:]), np.uint8)
+    patches = pixels.reshape(SIDE // PATCH, PATCH, SIDE // PATCH, FEATURES, PATCH // FEATURES)
+    means = patches.mean(axis=(1, 4), dtype=np.float32).reshape(-1, FEATURES)
+    scaled: np.ndarray = means / np.float32(255)
+    return scaled
+
+
+def _scorer(pairing: bool) -> tuple[Run, Result]:
+    """This project's scorer; without pairing it is told that nothing costs anything."""
+    import pyarrow as pa
+
+    from batch_assets.inference.sequences.scoring import SequenceScorer
+    from batch_assets.inference.sequences.windows import Encoded
+
+    rows = _items()
+    if not pairing:
+        rows = rows.set_column(2, "cost", pa.array([0] * len(rows)))
+    scorer = SequenceScorer(
+        encoder(),
+        "item",
+        FEATURES,
+        encoded=Encoded(unpacked, "steps", "cost"),
+        device="cpu",
+        batch_steps=4096,
+        threads=1,
+    )
+    return partial(timed, lambda: sum(batch.num_rows for batch in scorer.score([rows]))), {}
+
+
+def _arrival(shuffled: bool) -> tuple[Run, Result]:
+    network, items = encoder(), _items(shuffled)["item"].to_pylist()
+
+    def run() -> int:
+        from batch_assets.inference.stages import ahead
+
+        batches = ahead(_decoded(items), size=lambda _: 1, limit=WAITING, blocked=lambda _: None)
+        return _all_computed(network, batches)
+
+    return partial(timed, run), {}
+
+
+def _decoded(items: list[bytes]) -> Iterator[Batch]:
+    for start in range(0, len(items), ARRIVAL_ROWS):
+        yield padded([unpacked(item) for item in items[start : start + ARRIVAL_ROWS]])
+
+
+def _all_computed(network: Any, batches: Iterator[Batch]) -> int:
+    import torch
+
+    torch.set_num_threads(1)
+    return sum(len(compute(network, batch)) for batch in batches)
+
+
+def _prepared_parts() -> list[Any]:
+    """What the scorer plans, not decoded yet."""
+    from batch_assets.inference.sequences.lengths import rows_within
+    from batch_assets.inference.sequences.planning import plan
+    from batch_assets.inference.sequences.windows import Encoded, Windows
+
+    encoded = Encoded(unpacked, "steps", "cost")
+    windows = Windows("item", FEATURES, encoded, [], 64, 2**25).of([_items()])
+    return [
+        part
+        for window in windows
+        for part in plan(window, lambda length: (4096, rows_within(4096, length)))
+    ]
+
+
+def _host_alone() -> tuple[Run, Result]:
+    """Decoding and padding alone."""
+    from batch_assets.inference.sequences.compute import prepare
+
+    parts = _prepared_parts()
+    return partial(
+        timed, lambda: sum(len(prepare(part, FEATURES).part.picked) for part in parts)
+    ), {}
+
+
+def _device_alone() -> tuple[Run, Result]:
+    """Computing alone, of what is decoded and padded."""
+    from batch_assets.inference.sequences.compute import prepare
+
+    network = encoder()
+    ready = [prepare(part, FEATURES) for part in _prepared_parts()]
+
+    def run() -> int:
+        _all_computed(network, ((one.steps, one.lengths) for one in ready))
+        return sum(len(one.part.picked) for one in ready)
+
+    return partial(timed, run), {}
