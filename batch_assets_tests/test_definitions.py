@@ -111,7 +111,13 @@ def test_the_checks_that_hold_the_tables_together_block() -> None:
         ("daily", {"fraud_model"}),
         (
             "features",
-            {"fraud_model", "fraud_predictions", "transaction_embeddings", "daily_risk_report"},
+            {
+                "fraud_model",
+                "fraud_predictions",
+                "transaction_embeddings",
+                "inference_ledger",
+                "daily_risk_report",
+            },
         ),
     ],
 )
