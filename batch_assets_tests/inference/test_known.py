@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
@@ -46,6 +46,7 @@ def test_keys_are_what_they_were() -> None:
     ]
 
 
+@settings(deadline=None)
 @given(MATRICES)
 def test_equal_bytes_and_equal_keys_are_the_same(rows: np.ndarray) -> None:
     keys = row_keys(rows, "")
@@ -123,6 +124,7 @@ def test_no_rows_and_no_features() -> None:
     assert distinct(row_keys(np.empty((3, 0), np.float32), "")) == 1
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 9), max_size=60))
 def test_rows_of_equal_keys_are_computed_once(values: list[int]) -> None:
     rows = np.array(values, dtype=np.float32)[:, None]
@@ -147,6 +149,7 @@ class InMemory:
         self.rows.update({key.tobytes(): score for key, score in zip(keys, scores, strict=True)})
 
 
+@settings(deadline=None)
 @given(st.sets(st.integers(0, 9)), st.sets(st.integers(0, 9)), st.permutations(range(10)))
 def test_what_one_place_does_not_know_another_may(
     first: set[int], second: set[int], asked: list[int]
