@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from types import TracebackType
 
@@ -69,11 +69,14 @@ class Compute:
         self._size = size
         self._torch_threads = torch_threads
         self._pool: ThreadPoolExecutor | None = None
+        self._jobs: set[Job] = set()
+        self._last_ended = 0.0
         # A batch on the CPU is computed by one thread, whose CPU time does not count what other
         # threads and processes take: by the wall clock, a batch that kept the rest idle would win.
         self._clock = time.thread_time if device.type == "cpu" else time.perf_counter
 
     def __enter__(self) -> "Compute":
+        self._last_ended = time.perf_counter()
         self._pool = ThreadPoolExecutor(
             self._threads,
             thread_name_prefix="batch_assets-compute",
@@ -89,6 +92,8 @@ class Compute:
         traceback: TracebackType | None,
     ) -> None:
         assert self._pool is not None
+        for job in self._jobs:
+            job.stop()
         self._pool.shutdown()
         torch.set_num_threads(self._torch_threads)
 
@@ -106,30 +111,46 @@ class Compute:
         again in smaller ones; with ``pinned_rows`` every batch is padded to so many rows, and
         DoesNotFit is raised.
         """
+        return self.finish(self.start(rows, sizer, half, pinned_rows), stats)
+
+    def start(
+        self, rows: np.ndarray, sizer: BatchSizer, half: bool, pinned_rows: int | None = None
+    ) -> "Job":
+        """Begin what ``run`` does; threads without work left go on with what was started next."""
         assert self._pool is not None
-        job = _Job(rows, self._size, pinned_rows, pinned_memory=self._device.type == "cuda")
-        started = time.perf_counter()
-        workers = [self._pool.submit(self._work, job, sizer, half) for _ in range(self._threads)]
+        job = Job(rows, self._size, pinned_rows, pinned_memory=self._device.type == "cuda")
+        self._jobs.add(job)
+        for _ in range(self._threads):
+            job.workers.append(self._pool.submit(self._work, job, sizer, half))
+        return job
+
+    def finish(self, job: "Job", stats: EngineStats) -> tuple[np.ndarray, np.ndarray]:
+        """The results of the job that was started first of those that are not finished."""
         try:
-            for worker in workers:
+            for worker in job.workers:
                 worker.result()
         finally:
             job.stop()
-        stats.compute_seconds += time.perf_counter() - started
+            self._jobs.discard(job)
+        # Jobs overlap: what the one before took is not counted again.
+        stats.compute_seconds += job.ended - max(job.started, self._last_ended)
+        stats.waiting_seconds += max(0.0, job.started - self._last_ended)
+        self._last_ended = job.ended
         stats.out_of_memory += job.retries
         return job.scores.numpy(), job.vectors.numpy()
 
-    def _work(self, job: "_Job", sizer: BatchSizer, half: bool) -> None:
+    def _work(self, job: "Job", sizer: BatchSizer, half: bool) -> None:
         try:
             with modes(self._device, half), self._stream():
                 while part := job.take(sizer):
                     self._part(job, part, sizer)
                 self._wait()
+            job.ended = max(job.ended, time.perf_counter())
         except BaseException:
             job.stop()
             raise
 
-    def _part(self, job: "_Job", part: range, sizer: BatchSizer) -> None:
+    def _part(self, job: "Job", part: range, sizer: BatchSizer) -> None:
         """Compute some rows; if they do not fit into memory, free, halve, and put them back."""
         padded = job.pinned_rows or len(part) + -len(part) % ROW_STEP
         started = self._clock()
@@ -151,7 +172,7 @@ class Compute:
         sizer.failed(padded)
         job.put_back(part)
 
-    def _batch(self, job: "_Job", part: range, padded: int) -> None:
+    def _batch(self, job: "Job", part: range, padded: int) -> None:
         rows = job.rows[part.start : part.stop]
         if padded > len(part):
             rows = np.concatenate([rows, np.zeros((padded - len(part), rows.shape[1]), rows.dtype)])
@@ -186,7 +207,7 @@ class Compute:
             torch.cuda.current_stream(self._device).synchronize()
 
 
-class _Job:
+class Job:
     """Rows to compute and room for the results, handed out to threads."""
 
     def __init__(
@@ -196,7 +217,9 @@ class _Job:
         self.pinned_rows = pinned_rows
         self.scores = torch.empty(len(rows), pin_memory=pinned_memory)
         self.vectors = torch.empty(len(rows), size, pin_memory=pinned_memory)
+        self.workers: list[Future[None]] = []
         self.retries = 0
+        self.started = self.ended = time.perf_counter()
         self._left = [range(len(rows))] if len(rows) else []
         self._lock = threading.Lock()
 

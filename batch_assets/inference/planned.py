@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from batch_assets.errors import BatchAssetsError
 from batch_assets.inference.compiling import compiled_network, consider_compiling
-from batch_assets.inference.compute import Compute, DoesNotFit, Network
+from batch_assets.inference.compute import Compute, DoesNotFit, Job, Network
 from batch_assets.inference.memory import memory_budget
 from batch_assets.inference.plan import ComputePlan, PlanChanged
 from batch_assets.inference.precision import choose_precision, modes
@@ -109,14 +109,16 @@ class PlannedNetwork:
             torch_threads=self._torch_threads,
         )
 
-    def run(
-        self, compute: Compute, rows: np.ndarray, plan: ComputePlan, stats: EngineStats
-    ) -> Results:
-        """Results of rows; raises PlanChanged when ``plan`` is not, or cannot be, used any more."""
+    def start(self, compute: Compute, rows: np.ndarray, plan: ComputePlan) -> Job:
+        """Begin to compute rows; raises PlanChanged when ``plan`` is not used any more."""
         if plan != self._plan:
             raise PlanChanged(f"Rows are computed otherwise by now: {self._plan}, not {plan}.")
+        return compute.start(rows, self._sizer, plan.half, plan.batch_rows)
+
+    def finish(self, compute: Compute, job: Job, plan: ComputePlan, stats: EngineStats) -> Results:
+        """Results of what was started; raises PlanChanged when ``plan`` cannot be used."""
         try:
-            results = compute.run(rows, self._sizer, plan.half, stats, plan.batch_rows)
+            results = compute.finish(job, stats)
         except DoesNotFit as error:
             self._halve(plan)
             raise PlanChanged(f"{error} The plan is now {self._plan}.") from error

@@ -9,7 +9,6 @@ import os
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -18,9 +17,10 @@ from torch import nn
 
 from batch_assets.errors import BatchAssetsError
 from batch_assets.inference.batches import feature_matrix, recut
-from batch_assets.inference.compute import Compute
+from batch_assets.inference.blocks import Block, as_binary, counted
+from batch_assets.inference.compute import Compute, Job
 from batch_assets.inference.devices import resolve_device
-from batch_assets.inference.known import Keys, Known, first_of_each, row_keys
+from batch_assets.inference.known import Known, first_of_each, row_keys
 from batch_assets.inference.memory import peak_memory
 from batch_assets.inference.plan import ComputePlan
 from batch_assets.inference.planned import PlannedNetwork, Results
@@ -36,16 +36,6 @@ QUEUED_BYTES = 32 * 2**20
 SCORE = "score"
 VECTOR = "vector"
 INPUT_HASH = "input_hash"
-
-
-class _Block(NamedTuple):
-    """Schema of the output, columns passed through, inputs float32 [rows, features]."""
-
-    schema: pa.Schema
-    columns: list[pa.Array]
-    rows: np.ndarray
-    plan: ComputePlan
-    keys: Keys | None
 
 
 class Scorer:
@@ -187,21 +177,22 @@ class Scorer:
         """
         stats = EngineStats() if stats is None else stats
         began = time.perf_counter()
-        keyed = hashes or known is not None
         read = ahead(
             timed(
-                self._blocks(_counted(batches, stats), passthrough, hashes, keyed, rows_expected),
+                self._blocks(
+                    counted(batches, stats), passthrough, known is not None, hashes, rows_expected
+                ),
                 stats.reading,
             ),
-            size=_block_bytes,
+            size=lambda block: block.nbytes,
             limit=QUEUED_BYTES,
-            blocked=_ignore,
+            blocked=lambda seconds: None,
         )
         results = ahead(
-            self._results(timed(read, stats.waiting), known, stats),
+            self._results(read, known, stats),
             size=lambda batch: batch.nbytes,
             limit=QUEUED_BYTES,
-            blocked=stats.waiting,
+            blocked=lambda seconds: None,
         )
         with closing(results):
             try:
@@ -227,7 +218,8 @@ class Scorer:
         if len(rows) <= ROW_STEP:
             return self._model.run_few(rows, plan)
         with self._model.compute() as compute:
-            return self._model.run(compute, rows, plan, EngineStats())
+            job = self._model.start(compute, rows, plan)
+            return self._model.finish(compute, job, plan, EngineStats())
 
     def _matrix(self, batch: pa.RecordBatch) -> np.ndarray:
         return feature_matrix(batch, self.features, self._column)
@@ -236,40 +228,47 @@ class Scorer:
         self,
         batches: Iterable[pa.RecordBatch],
         passthrough: Sequence[str],
-        hashes: bool,
         keyed: bool,
+        hashes: bool,
         rows_expected: int,
-    ) -> Iterator[_Block]:
+    ) -> Iterator[Block]:
         for batch in recut(batches, self._model.block_rows):
             schema = self.output_schema(batch.schema, passthrough, hashes)
             columns = [batch.column(name) for name in passthrough]
             rows = self._matrix(batch)
             plan = self._model.prepare(rows, rows_expected)
-            keys = row_keys(rows, self._model.salt(plan)) if keyed else None
-            yield _Block(schema, columns, rows, plan, keys)
+            keys = row_keys(rows, self._model.salt(plan)) if keyed or hashes else None
+            after = [as_binary(keys)] if hashes and keys is not None else []
+            yield Block(schema, columns, after, rows, plan, keys)
 
     def _results(
-        self, blocks: Generator[_Block, None, None], known: Known | None, stats: EngineStats
+        self, blocks: Generator[Block, None, None], known: Known | None, stats: EngineStats
     ) -> Iterator[pa.RecordBatch]:
         stats.device, stats.threads = str(self.device), self.threads
         with closing(blocks), self._model.compute() as compute:
-            for block in blocks:
-                scores, vectors = self._computed(compute, block, known, stats)
-                vector = pa.FixedSizeListArray.from_arrays(
-                    pa.array(vectors.reshape(-1)), self.embedding_size
-                )
-                arrays = [*block.columns, pa.array(scores), vector]
-                if INPUT_HASH in block.schema.names[-1:]:
-                    assert block.keys is not None
-                    arrays.append(_binary(block.keys))
-                yield pa.RecordBatch.from_arrays(arrays, schema=block.schema)
+            if known is not None:
+                for block in blocks:
+                    yield block.with_results(*self._completed(compute, block, known, stats))
+                return
 
-    def _computed(
-        self, compute: Compute, block: _Block, known: Known | None, stats: EngineStats
+            def finished(block: Block, job: Job) -> pa.RecordBatch:
+                return block.with_results(*self._model.finish(compute, job, block.plan, stats))
+
+            # One block ahead, so that no thread waits for the last batch of another.
+            begun: tuple[Block, Job] | None = None
+            for block in blocks:
+                job = self._model.start(compute, block.rows, block.plan)
+                if begun is not None:
+                    yield finished(*begun)
+                begun = block, job
+            if begun is not None:
+                yield finished(*begun)
+
+    def _completed(
+        self, compute: Compute, block: Block, known: Known, stats: EngineStats
     ) -> Results:
         """Results of a block; those that are not known are computed, equal rows once, and kept."""
-        if known is None or block.keys is None:
-            return self._model.run(compute, block.rows, block.plan, stats)
+        assert block.keys is not None
         found, *old = known.find(block.keys)
         if found.all():
             stats.reused += len(found)
@@ -278,7 +277,8 @@ class Scorer:
         first, same_as = first_of_each(block.keys[missing])
         stats.reused += len(found) - len(first)
         positions = missing[first]
-        new = self._model.run(compute, block.rows[positions], block.plan, stats)
+        job = self._model.start(compute, block.rows[positions], block.plan)
+        new = self._model.finish(compute, job, block.plan, stats)
         known.keep(block.keys[positions], *new)
         if len(positions) == len(found):
             return new
@@ -293,29 +293,8 @@ class Scorer:
         return results
 
 
-def _counted(
-    batches: Iterable[pa.RecordBatch], stats: EngineStats
-) -> Generator[pa.RecordBatch, None, None]:
-    for batch in batches:
-        stats.bytes_read += batch.nbytes
-        yield batch
-
-
-def _binary(keys: Keys) -> pa.Array:
-    """Keys, uint64 [n, 2], as 16 bytes each."""
-    return pa.Array.from_buffers(pa.binary(16), len(keys), [None, pa.py_buffer(keys)])
-
-
 def _usual_threads(device: torch.device) -> int:
     """On a CPU the cores that this process may use; elsewhere two, that copies overlap."""
     if device.type != "cpu":
         return 2
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _block_bytes(block: _Block) -> int:
-    return sum(column.nbytes for column in block.columns) + int(block.rows.nbytes)
-
-
-def _ignore(seconds: float) -> None:
-    """Seconds that nobody counts."""

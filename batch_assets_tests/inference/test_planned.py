@@ -52,7 +52,8 @@ def planned(
 def scores(model: PlannedNetwork, rows: np.ndarray, stats: EngineStats | None = None) -> np.ndarray:
     plan = model.prepare(rows)
     with model.compute() as compute:
-        return model.run(compute, rows, plan, stats or EngineStats())[0]
+        job = model.start(compute, rows, plan)
+        return model.finish(compute, job, plan, stats or EngineStats())[0]
 
 
 def test_where_bits_depend_on_the_size_all_rows_are_computed_at_one() -> None:
@@ -103,7 +104,7 @@ def test_a_pinned_size_that_does_not_fit_any_more_changes_the_plan_for_good(
     assert model.salt(after) != old_salt
     assert (scores(model, ROWS) - ROWS[:, 0]).round().tolist() == [1024] * len(ROWS)
     with model.compute() as compute, pytest.raises(PlanChanged, match="otherwise by now"):
-        model.run(compute, ROWS, before, EngineStats())
+        model.start(compute, ROWS, before)
 
 
 def test_a_pinned_size_of_256_that_does_not_fit_is_an_error(tmp_path: Path) -> None:
