@@ -116,7 +116,7 @@ class Segment:
             raise DamagedSegment(f"{path} is no file of the embedding cache")
         _, self.rows, self.size, self._crc = _HEADER.unpack_from(header)
         (crc,) = struct.unpack_from("<I", header, _HEADER.size)
-        is_whole = self.bytes == file_bytes(self.rows, self.size)
+        is_whole = self.rows > 0 and self.bytes == file_bytes(self.rows, self.size)
         if crc != zlib.crc32(header[: _HEADER.size]) or not is_whole:
             raise DamagedSegment(f"{path} is torn")
         self.path = path

@@ -1,7 +1,9 @@
 """A folder of segments, bounded in bytes, that several processes read and write at once."""
 
+import errno
 import logging
 import os
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -36,6 +38,7 @@ INDEX_BYTES = 64 * 2**20
 FALSE_POSITIVES = 0.01
 LEAST_CAPACITY = 1_000_000
 STALE_SECONDS = 600.0
+SPARED_DISK = 0.02
 Part = Segment | Unwritten
 Got = TypeVar("Got")
 
@@ -123,11 +126,20 @@ class StoredRows:
                 needed = file_bytes(len(piece), size)
                 if needed <= self.limit_bytes:
                     self._make_room(needed)
-                    self._parts.insert(0, Segment(write_segment(self.folder, piece)))
+                    self._write(piece)
         self._merge()
 
+    def _write(self, records: np.ndarray) -> None:
+        path = write_segment(self.folder, records)
+        segment = self._reading(path, Segment, path)
+        if segment is not None:
+            self._parts.insert(0, segment)
+
     def _make_room(self, needed: int) -> None:
-        """Remove what was used least recently."""
+        """Remove what was used least recently; leave the disk some room for what matters more."""
+        disk = shutil.disk_usage(self.folder)
+        if disk.free - needed < SPARED_DISK * disk.total:
+            raise OSError(errno.ENOSPC, "the disk is nearly full")
         files = []
         for path in self._files():
             try:
@@ -169,7 +181,8 @@ class StoredRows:
             return
         records = np.concatenate(pieces)
         first, _ = first_of_each(keys_of(records))
-        self._parts.append(Segment(write_segment(self.folder, records[first])))
+        if len(first):
+            self._write(records[first])
         for segment in merged:
             self._remove(segment.path)
 
@@ -211,6 +224,7 @@ class StoredRows:
         self._filter_room -= len(index[0])
         if self._filter_room >= 0:
             self._filter.update(index[0].tolist())
+            self._let_go()
             return
         capacity = max(LEAST_CAPACITY, 2 * sum(part.rows for part in self._parts))
         self._filter = Bloom(capacity, FALSE_POSITIVES)
@@ -219,17 +233,23 @@ class StoredRows:
             self._into_filter(part)
 
     def _use(self, held: list[Part]) -> None:
-        """Move to the front; let go of the indexes that were used least recently."""
+        """Move to the front, and note that they were used."""
         if held:
             self._parts = [*held, *(part for part in self._parts if part not in held)]
-        room = INDEX_BYTES
-        for segment in self.segments:
-            room -= 12 * segment.rows
-            if room < 0:
-                segment.loaded = None
+        self._let_go()
         for part in held:
             if part.path is not None:
-                _touch(part.path)
+                with suppress(OSError):
+                    os.utime(part.path)
+
+    def _let_go(self) -> None:
+        """Drop the indexes that were used least recently."""
+        room = INDEX_BYTES
+        for segment in self.segments:
+            if segment.loaded is not None:
+                room -= sum(array.nbytes for array in segment.loaded)
+                if room < 0:
+                    segment.loaded = None
 
     def _reading(
         self, path: Path | None, read: Callable[..., Got], *arguments: object
@@ -241,7 +261,8 @@ class StoredRows:
             self._forget(path)
         except DamagedSegment as error:
             logger.warning("%s: it is removed, and its rows are computed again", error)
-            self._remove(path)
+            with suppress(OSError):
+                self._remove(path)
         except OSError as error:
             logger.warning("%s of the embedding cache cannot be read: %s", path, error)
             self._forget(path)
@@ -266,9 +287,3 @@ def _remove_torn(folder: Path) -> None:
         with suppress(FileNotFoundError):
             if time.time() - path.stat().st_mtime > STALE_SECONDS:
                 path.unlink()
-
-
-def _touch(path: Path) -> None:
-    """Note that it was used: what was used least recently goes first."""
-    with suppress(OSError):
-        os.utime(path)
