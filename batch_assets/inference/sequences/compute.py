@@ -5,13 +5,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from batch_assets.errors import BatchAssetsError
 from batch_assets.inference.compute import is_out_of_memory
 from batch_assets.inference.precision import modes
 from batch_assets.inference.sequences.budgets import Budgets
+from batch_assets.inference.sequences.lengths import row_step
 from batch_assets.inference.sequences.planning import Part
+
+PROBED_LENGTH = 16
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,23 @@ def prepare(part: Part, features: int) -> Prepared:
             )
         steps[row, part.length - length :] = sequence
     return Prepared(part, steps, lengths, time.perf_counter() - started)
+
+
+def probe(network: nn.Module, features: int, device: torch.device) -> int:
+    """The size of the network's embedding.
+
+    Raises BatchAssetsError when the network does not take as many features.
+    """
+    rows = row_step(PROBED_LENGTH)
+    try:
+        with torch.inference_mode():
+            steps = torch.zeros(rows, PROBED_LENGTH, features, device=device)
+            return int(network(steps, torch.full((rows,), 1, device=device))[1].shape[1])
+    except RuntimeError as error:
+        raise BatchAssetsError(
+            f"The network does not run on sequences of {features} features on {device}: {error}. "
+            "Check that they are those that it was trained on."
+        ) from error
 
 
 class SequenceCompute:
@@ -114,11 +134,16 @@ class SequenceCompute:
         return False
 
     def _batch(self, prepared: Prepared, rows: range) -> None:
-        inputs = (
-            torch.from_numpy(array[rows.start : rows.stop]).to(self._device)
-            for array in (prepared.steps, prepared.lengths)
-        )
+        arrays = (prepared.steps, prepared.lengths)
+        inputs = (self._sent(array[rows.start : rows.stop]) for array in arrays)
         scores, vectors = self._network(*inputs)
         window, picked = prepared.part.window, prepared.part.picked[rows.start : rows.stop]
         window.scores[picked] = scores[: len(picked)].float().cpu().numpy()
         window.vectors[picked] = vectors[: len(picked)].float().cpu().numpy()
+
+    def _sent(self, array: np.ndarray) -> Tensor:
+        """An array on the device."""
+        tensor = torch.from_numpy(array)
+        if self._device.type == "cuda":
+            return tensor.pin_memory().to(self._device, non_blocking=True)
+        return tensor.to(self._device)

@@ -17,6 +17,8 @@ import numpy as np
 from batch_assets.inference.sequences.lengths import padded_lengths, row_step
 from batch_assets.inference.sequences.windows import Window
 
+# What the host does for a batch is at most what the device does meanwhile for so many full ones.
+PAIRED_BATCHES = 2
 # Padded length -> steps and sequences that the next batch may have.
 Ask = Callable[[int], tuple[int, int]]
 
@@ -44,7 +46,7 @@ class Part:
         return len(self.picked) + -len(self.picked) % row_step(self.length)
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True)
 class _Group:
     """Sequences of like cost, not planned yet."""
 
@@ -56,20 +58,28 @@ class _Group:
 def plan(window: Window, ask: Ask) -> Iterator[Part]:
     """The window's sequences in batches; sizes are asked for one at a time, as they are learned."""
     groups = deque(_groups(window))
-    total_host = sum(float(group.host.sum()) for group in groups) or 1.0
+    total_host = sum(float(group.host.sum()) for group in groups)
     total_device = sum(group.length * len(group.picked) for group in groups)
     host = device = 0.0
     while groups:
-        heavy_for_host = host / total_host < device / total_device and window.costs is not None
-        group = groups[-1 if heavy_for_host else 0]
+        heavy_for_host = host * total_device < device * total_host
+        group = groups.pop() if heavy_for_host else groups.popleft()
         steps, rows = ask(group.length)
-        picked = group.picked[:rows]
+        cost = PAIRED_BATCHES * steps * total_host / total_device
+        taken = min(rows, _rows_of_cost(group, cost)) if total_host else rows
+        picked = group.picked[:taken]
         yield Part(window, picked, group.length, steps, full=len(picked) == rows)
-        host += float(group.host[:rows].sum())
+        host += float(group.host[:taken].sum())
         device += group.length * len(picked)
-        group.picked, group.host = group.picked[rows:], group.host[rows:]
-        if not len(group.picked):
-            groups.remove(group)
+        if taken < len(group.picked):
+            left = _Group(group.length, group.picked[taken:], group.host[taken:])
+            (groups.append if heavy_for_host else groups.appendleft)(left)
+
+
+def _rows_of_cost(group: _Group, cost: float) -> int:
+    """Sequences that the host gets ready for at most this, in full steps of rows."""
+    rows, step = int(np.searchsorted(np.cumsum(group.host), cost, "right")), row_step(group.length)
+    return max(step, rows - rows % step)
 
 
 def _groups(window: Window) -> list[_Group]:

@@ -21,8 +21,13 @@ from batch_assets.inference.devices import resolve_device
 from batch_assets.inference.memory import memory_budget, peak_memory
 from batch_assets.inference.scoring import SCORE, VECTOR
 from batch_assets.inference.sequences.budgets import Budgets
-from batch_assets.inference.sequences.compute import Done, Prepared, SequenceCompute, prepare
-from batch_assets.inference.sequences.lengths import row_step
+from batch_assets.inference.sequences.compute import (
+    Done,
+    Prepared,
+    SequenceCompute,
+    prepare,
+    probe,
+)
 from batch_assets.inference.sequences.planning import plan
 from batch_assets.inference.sequences.windows import Encoded, Window, Windows
 from batch_assets.inference.sizing import ROW_STEP
@@ -36,7 +41,6 @@ WINDOW_BYTES = 32 * 2**20
 QUEUED_BYTES = 32 * 2**20
 # Batches that wait to be computed, for each thread that computes.
 BATCHES_AHEAD = 4
-PROBED_LENGTH = 16
 
 
 class SequenceScorer:
@@ -98,8 +102,10 @@ class SequenceScorer:
         self._window_bytes = window_bytes
         self._torch_threads = torch.get_num_threads()
         network = network.to(self.device).eval()
-        self.embedding_size = _probe(network, features, self.device)
-        names = (self._device_name(), precision)
+        self.embedding_size = probe(network, features, self.device)
+        on_cuda = self.device.type == "cuda"
+        name = torch.cuda.get_device_name(self.device) if on_cuda else self.device.type
+        names = (f"{name}, {self.threads} threads", precision)
         memory = partial(memory_budget, self.device)
         self.budgets = Budgets(features, batch_steps, tuning, names, memory)
         half = precision == "bf16"
@@ -169,20 +175,14 @@ class SequenceScorer:
     def _windows(
         self, batches: Iterable[pa.RecordBatch], passthrough: Sequence[str], stats: EngineStats
     ) -> Iterator[Window]:
-        def counted() -> Iterator[pa.RecordBatch]:
-            for batch in batches:
-                self.output_schema(batch.schema, passthrough)
-                stats.bytes_read += batch.nbytes
-                yield batch
+        def counted(batch: pa.RecordBatch) -> pa.RecordBatch:
+            self.output_schema(batch.schema, passthrough)
+            stats.bytes_read += batch.nbytes
+            return batch
 
-        return Windows(
-            self.column,
-            self.features,
-            self._encoded,
-            passthrough,
-            self.embedding_size,
-            self._window_bytes,
-        ).of(counted())
+        names = (self.column, self.features, self._encoded, passthrough)
+        windows = Windows(*names, self.embedding_size, self._window_bytes)
+        return windows.of(map(counted, batches))
 
     def _prepared(self, windows: Generator[Window, None, None]) -> Iterator[Prepared]:
         """Batches in the order planned, decoded and padded by the host's threads."""
@@ -260,25 +260,6 @@ class SequenceScorer:
                     pool.shutdown(cancel_futures=True)
         finally:
             torch.set_num_threads(self._torch_threads)
-
-    def _device_name(self) -> str:
-        if self.device.type == "cuda":
-            return f"{torch.cuda.get_device_name(self.device)}, {self.threads} threads"
-        return f"{self.device.type}, {self.threads} threads"
-
-
-def _probe(network: nn.Module, features: int, device: torch.device) -> int:
-    """Size of the embedding; also shows that the network takes as many features as named."""
-    rows = row_step(PROBED_LENGTH)
-    try:
-        with torch.inference_mode():
-            steps = torch.zeros(rows, PROBED_LENGTH, features, device=device)
-            return int(network(steps, torch.full((rows,), 1, device=device))[1].shape[1])
-    except RuntimeError as error:
-        raise BatchAssetsError(
-            f"The network does not run on sequences of {features} features on {device}: {error}. "
-            "Check that they are those that it was trained on."
-        ) from error
 
 
 def _usual_threads(device: torch.device) -> int:

@@ -155,8 +155,12 @@ class Windows:
 def _lengths(column: pa.Array) -> np.ndarray:
     """Elements of each list, or bytes of each value, int64 [n]; a null has none."""
     kind = column.type
-    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
-    counts = pc.list_value_length(column) if is_list else pc.binary_length(column)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        counts = pc.list_value_length(column)
+    elif pa.types.is_nested(kind) or pa.types.is_primitive(kind):
+        return np.full(len(column), column.nbytes // max(1, len(column)), dtype=np.int64)
+    else:
+        counts = pc.binary_length(column)
     return pc.fill_null(counts, 0).cast(pa.int64()).to_numpy(zero_copy_only=False)
 
 
