@@ -127,10 +127,13 @@ class EmbeddingCache:
         self._asked.__dict__.clear()
 
     def close(self) -> None:
-        """Write what is not written yet, and what was learned about the cost."""
+        """Write what is not written yet, and what was learned about the cost.
+
+        It may be used further, and closed again.
+        """
         with self._lock:
             try:
-                if self._writes:
+                if self._writes and self._run != Payoff():
                     self._rows.flush()
                     write_payoff(self._rows.folder, self._model, self._ever)
             except OSError as error:

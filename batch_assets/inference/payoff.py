@@ -127,6 +127,7 @@ def _payoff(entry: Mapping[str, float]) -> Payoff:
 
 def write_payoff(folder: Path, model: str, payoff: Payoff) -> None:
     """Put it down for the next run; the models that were used last are kept. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / f"{REPORTS}.lock", timeout=LOCK_SECONDS):
         entries = read_payoffs(folder)
         entries.pop(model, None)

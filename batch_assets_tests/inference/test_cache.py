@@ -70,6 +70,15 @@ def test_what_was_kept_is_found_at_once_and_by_the_next_run(tmp_path: Path) -> N
         assert np.array_equal(known_vectors, vectors[mixed][known])
 
 
+def test_a_cache_that_nobody_asked_leaves_no_trace(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with always(tmp_path / "cache"):
+        pass
+    assert not (tmp_path / "cache").exists()
+    assert not caplog.text
+
+
 def test_the_folder_keeps_to_its_size_and_what_was_used_last_stays(tmp_path: Path) -> None:
     limit = 2**20  # of blocks of about 140 kB
     with always(tmp_path, limit) as cache:
