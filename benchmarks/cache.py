@@ -1,6 +1,7 @@
 """The embedding cache: what it saves when rows come again, and what it costs when none does."""
 
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,10 @@ from benchmarks.harness import Result, Watch, Work, measure
 
 LIMIT_BYTES = 10**9
 BATCH = 65_536
-# Per network: features, rows of a day, runs, rows of a batch.
+# Per network: features, rows of a day, rows of a batch, and how often it is measured.
 NETWORKS = {
-    "fraud network": (15, 500_000, 3, 4_096),
-    "transformer of 6 layers": (512, 1_024, 1, 256),
+    "fraud network": (15, 262_144, 4_096, 3),
+    "transformer of 6 layers": (512, 512, 256, 1),
 }
 TOKENS, WIDTH = 32, 128
 
@@ -47,22 +48,24 @@ def main() -> Result:
 
 
 def network_results(name: str) -> Result:
-    """Seconds of a day in which a share of the rows is known from the day before."""
-    runs = NETWORKS[name][2]
+    """Seconds of a day in which a share of the rows is known from the day before.
+
+    How many times as fast it is goes by CPU seconds, which a busy machine distorts least.
+    """
     cases = [("off", 0), ("on", 0), ("on", 50), ("on", 95), ("auto", 0), ("auto", 95)]
     results: Result = {}
     for mode, share in cases:
         case = f"{mode}, {share}% known" if mode != "off" else "off"
-        results[case] = measure(score_a_day, name, mode, share, runs=runs)
+        results[case] = measure(score_days, name, mode, share, runs=1)
         if mode != "off":
-            speed_up = results["off"]["seconds"] / results[case]["seconds"]
+            speed_up = results["off"]["cpu_seconds"] / results[case]["cpu_seconds"]
             results[case]["times_as_fast"] = round(speed_up, 2)
     return results
 
 
-def score_a_day(name: str, mode: str, share: int) -> Work:
+def score_days(name: str, mode: str, share: int) -> Work:
     """The second of two days, ``share`` percent of whose rows were in the first."""
-    features, count, _, batch_rows = NETWORKS[name]
+    features, count, batch_rows, repeats = NETWORKS[name]
     names = [f"feature_{number}" for number in range(features)]
     torch.manual_seed(0)
     random = np.random.default_rng(0)
@@ -74,11 +77,18 @@ def score_a_day(name: str, mode: str, share: int) -> Work:
     if isinstance(network, TabularNetwork):
         network.fit_encoding(first[:10_000])
     scorer = Scorer(network, names, device="cpu", version=name, batch_rows=batch_rows)
+    days = [score_second_day(scorer, first, second, mode) for _ in range(repeats)]
+    return sorted(days, key=lambda work: work.more["cpu_seconds"])[repeats // 2]
+
+
+def score_second_day(scorer: Scorer, first: np.ndarray, second: np.ndarray, mode: str) -> Work:
+    """Score both days with a cache that is empty before; the second one counts."""
     with tempfile.TemporaryDirectory(prefix="cache-") as folder:
-        run(scorer, first, open_cache(Path(folder), mode, LIMIT_BYTES, name))
-        watch = Watch()
-        more = run(scorer, second, open_cache(Path(folder), mode, LIMIT_BYTES, name))
-        return Work(count, watch.seconds, more)
+        run(scorer, first, open_cache(Path(folder), mode, LIMIT_BYTES, scorer.salt))
+        watch, cpu = Watch(), time.process_time()
+        more = run(scorer, second, open_cache(Path(folder), mode, LIMIT_BYTES, scorer.salt))
+        cpu_seconds = round(time.process_time() - cpu, 3)
+        return Work(len(second), watch.seconds, {"cpu_seconds": cpu_seconds, **more})
 
 
 def run(scorer: Scorer, rows: np.ndarray, cache: EmbeddingCache | None) -> dict[str, Any]:
