@@ -19,7 +19,7 @@ from batch_assets.inference.stats import EngineStats
 from batch_assets.inference.tuning import Tuning
 
 # Bytes of input and output that a block, which is what goes from stage to stage, may have.
-BLOCK_BYTES = 64 * 2**20
+BLOCK_BYTES = 24 * 2**20
 Results = tuple[np.ndarray, np.ndarray]
 
 
