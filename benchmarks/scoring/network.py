@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +18,14 @@ VECTOR_SIZE = LAYERS[-1]
 # What peers compute at once.
 MICRO_BATCH = 4096
 VECTORS = pa.list_(pa.float32(), VECTOR_SIZE)
+# How pyarrow writes the results, whoever calls it: floats have no use for dictionaries, and nobody
+# looks for a vector by its smallest number.
+PARQUET: dict[str, Any] = {
+    "compression": "zstd",
+    "compression_level": 1,
+    "use_dictionary": False,
+    "write_statistics": [ID],
+}
 RESULTS = pa.schema([(ID, pa.int64()), ("score", pa.float32()), ("vector", VECTORS)])
 
 

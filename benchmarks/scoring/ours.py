@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from batch_assets.inference.scoring import Scorer
 from batch_assets.inference.tuning import Tuning
 from benchmarks.scoring.job import Job
-from benchmarks.scoring.network import FEATURES, ID, load_network
+from benchmarks.scoring.network import FEATURES, ID, PARQUET, load_network
 
 READ_ROWS = 65_536
 Writer = Callable[[Iterator[pa.RecordBatch], pa.Schema, Path], None]
@@ -35,13 +35,8 @@ def _batches(job: Job) -> Iterator[pa.RecordBatch]:
 
 def _parquet(compression: str, level: int | None = None) -> Writer:
     def write(results: Iterator[pa.RecordBatch], schema: pa.Schema, folder: Path) -> None:
-        with pq.ParquetWriter(
-            folder / "part.parquet",
-            schema,
-            compression=compression,
-            compression_level=level,
-            use_dictionary=False,
-        ) as writer:
+        changed = {**PARQUET, "compression": compression, "compression_level": level}
+        with pq.ParquetWriter(folder / "part.parquet", schema, **changed) as writer:
             for batch in results:
                 writer.write_batch(batch)
 

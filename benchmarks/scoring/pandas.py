@@ -12,6 +12,7 @@ from benchmarks.scoring.job import Job
 from benchmarks.scoring.network import (
     FEATURES,
     ID,
+    PARQUET,
     VECTORS,
     load_network,
     score,
@@ -37,9 +38,7 @@ def run(job: Job) -> float:
             result.to_parquet(
                 Path(job.target, f"part-{number:05}.parquet"),
                 index=False,
-                compression="zstd",
-                compression_level=1,
-                use_dictionary=False,
+                **PARQUET,
             )
             number += 1
     return ready

@@ -6,7 +6,7 @@ import ray.data
 import torch
 
 from benchmarks.scoring.job import Job, last_ready, mark_ready
-from benchmarks.scoring.network import MICRO_BATCH, load_network, score_batch
+from benchmarks.scoring.network import MICRO_BATCH, PARQUET, load_network, score_batch
 from benchmarks.scoring.ray_local import ray_on_this_machine
 
 
@@ -41,7 +41,5 @@ def run(job: Job) -> float:
             compute=ray.data.ActorPoolStrategy(size=options.get("actors", job.threads)),
             num_cpus=options["cpus"],
         )
-        scored.write_parquet(
-            f"local://{job.target}", compression="zstd", compression_level=1, use_dictionary=False
-        )
+        scored.write_parquet(f"local://{job.target}", **PARQUET)
         return last_ready(job.scratch)

@@ -10,7 +10,7 @@ import ray
 import torch
 
 from benchmarks.scoring.job import Job
-from benchmarks.scoring.network import RESULTS, load_network, score_batch
+from benchmarks.scoring.network import PARQUET, RESULTS, load_network, score_batch
 from benchmarks.scoring.ray_local import ray_on_this_machine
 
 
@@ -29,13 +29,7 @@ def run(job: Job) -> float:
         ray.get([score_chunk.remote(network, rows.to_batches()[0]) for rows in samples])
         ready = time.time()
         under_way: list[Any] = []
-        with pq.ParquetWriter(
-            Path(job.target, "part.parquet"),
-            RESULTS,
-            compression="zstd",
-            compression_level=1,
-            use_dictionary=False,
-        ) as writer:
+        with pq.ParquetWriter(Path(job.target, "part.parquet"), RESULTS, **PARQUET) as writer:
             for path in job.files():
                 for batch in pq.ParquetFile(path).iter_batches(job.options["chunk"]):
                     under_way.append(score_chunk.remote(network, batch))
