@@ -330,6 +330,18 @@ def test_a_few_rows_have_the_bits_that_they_have_among_many(rows: int, precision
     assert [part.shape for part in scorer.score_matrix(matrix[:0])] == [(0,), (0, 64)]
 
 
+def test_single_rows_have_these_bits_also_from_many_threads_beside_a_run() -> None:
+    matrix = np.stack([TABLE[name].to_numpy() for name in FEATURES], axis=1).astype(np.float32)
+
+    def single(row: int) -> bytes:
+        return SCORER.score_matrix(matrix[row : row + 1])[1].tobytes()
+
+    with ThreadPoolExecutor(4) as requests:
+        vectors = requests.map(single, range(400))
+        assert scored(SCORER, TABLE.to_batches()).equals(WHOLE)
+        assert b"".join(vectors) == vectors_of(WHOLE.slice(0, 400)).tobytes()
+
+
 def test_no_rows_give_no_batches() -> None:
     assert list(SCORER.score([])) == []
     assert list(SCORER.score(TABLE.slice(0, 0).to_batches())) == []
