@@ -16,7 +16,8 @@ _CGROUP_LIMITS = (
 def memory_budget(device: torch.device) -> int:
     """Bytes that this process may use at most: of the GPU, else of this machine or container."""
     if device.type == "cuda":
-        return int(torch.cuda.get_device_properties(device).total_memory)
+        share = torch.cuda.get_per_process_memory_fraction(device)
+        return int(share * torch.cuda.get_device_properties(device).total_memory)
     limits = [_physical_bytes(), *map(_limit_in, _CGROUP_LIMITS)]
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
     if soft != resource.RLIM_INFINITY:

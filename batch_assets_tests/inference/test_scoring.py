@@ -378,6 +378,20 @@ def test_the_gpu_agrees_with_the_cpu() -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_gpu_gives_a_row_the_same_bits_however_it_comes(precision: str) -> None:
+    table = table_of(100_000)
+    matrix = np.stack([table[name].to_numpy() for name in FEATURES], axis=1).astype(np.float32)
+    scorer = Scorer(small_network(), FEATURES, device="cuda", precision=precision)
+    whole = vectors_of(scored(scorer, table.to_batches()))
+    cut = vectors_of(scored(scorer, table.to_batches(max_chunksize=777)))
+    assert cut.tobytes() == whole.tobytes()
+    for start, rows in ((0, 1), (70_001, 200), (5, 3000)):
+        _, vectors = scorer.score_matrix(matrix[start : start + rows])
+        assert vectors.tobytes() == whole.reshape(-1, 64)[start : start + rows].tobytes()
+
+
+@pytest.mark.gpu
 def test_what_overlaps_on_the_gpu_gives_each_row_its_own_result() -> None:
     scorer = Scorer(small_network(), FEATURES, device="cuda", threads=3)
     table = table_of(300_000)
