@@ -183,6 +183,30 @@ def _vector_gaps(state: State, days: Sequence[date]) -> list[dict[str, Any]]:
     return gaps
 
 
+@dg.asset_check(
+    asset="fraud_predictions", blocking=True, additional_deps=["transaction_embeddings"]
+)
+def scores_and_vectors_are_of_one_pass(
+    context: dg.AssetCheckExecutionContext,
+    warehouse: WarehouseResource,
+    vectors: LanceDBResource,
+) -> dg.AssetCheckResult:
+    """What a reader gets of a day, scores and vectors, is of one run and one model version."""
+    with pipeline_of(warehouse, vectors) as pipeline:
+        days, state = _days(context, pipeline), pipeline.state()
+        changed = _changed_meanwhile(state, days, [PREDICTIONS])
+        predictions = state.snapshot(tables.FRAUD_PREDICTIONS)
+        keys = {d: k for d, k in predictions.keys.items() if d in days and d not in changed}
+        named = {day: key for day, key in keys.items() if predictions.rows([day])}
+        columns = ["transaction_id", "score", "model_version", "day"]
+        reader = pipeline.vectors.scan(EMBEDDINGS, columns, valid=named)
+        with state.warehouse.connect() as connection:
+            predictions.register(connection, predictions.on(sorted(named)))
+            connection.register("vectors", reader)
+            wrong = connection.sql(sql_text("check_one_pass")).to_arrow_table().to_pylist()
+    return _result(wrong, "days whose scores and vectors are not of one pass", days, changed)
+
+
 @dg.asset_check(asset="transaction_embeddings", blocking=True)
 def vector_keys_are_unique(
     context: dg.AssetCheckExecutionContext,
@@ -256,5 +280,6 @@ BLOCKING_CHECKS = [
     transaction_keys_are_unique,
     features_do_not_look_ahead,
     every_transaction_is_scored,
+    scores_and_vectors_are_of_one_pass,
     vector_keys_are_unique,
 ]

@@ -12,7 +12,7 @@ import pyarrow as pa
 from batch_assets import progress
 from batch_assets.errors import BatchAssetsError
 from batch_assets.fraud import tables
-from batch_assets.fraud.build import ROWS_A_CHUNK, Builder, Built, Produce, produce_sql
+from batch_assets.fraud.build import Builder, Built, Produce, produce_sql
 from batch_assets.fraud.chunks import CacheOptions, ChunkWorker, ChunkWorkers
 from batch_assets.fraud.embeddings import EMBEDDINGS
 from batch_assets.fraud.feeds import Feeds, Kind, load_feeds
@@ -34,6 +34,10 @@ class NoLiveModelError(BatchAssetsError):
     """Nothing can be scored before a model was trained."""
 
 
+ROWS_AT_ONCE = 262_144
+"""Days with together about as many rows are scored and published at once."""
+ROWS_SPREAD = 20_000_000
+"""The same for several devices, whose processes are started for it."""
 KINDS: tuple[Kind, ...] = ("rates", "transactions", "labels")
 Progress = Callable[[str, date], None]
 
@@ -126,7 +130,7 @@ class Pipeline:
         )
         builder = replace(
             self._builder(PREDICTIONS, scoring.produce),
-            rows_a_chunk=ROWS_A_CHUNK if several else 1,
+            rows_a_chunk=ROWS_SPREAD if several else ROWS_AT_ONCE,
             holding=scoring.holding,
         )
         started = time.perf_counter()

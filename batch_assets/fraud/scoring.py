@@ -125,8 +125,7 @@ class Scoring:
                     break
                 except PlanChanged as change:  # what was scored has other bits than what follows
                     logger.warning("begun again: %s", change)
-            staged = [file for attempt in attempts for file in self._publish(attempt)]
-        return {tables.FRAUD_PREDICTIONS: staged}
+            return {tables.FRAUD_PREDICTIONS: self._publish(attempts)}
 
     def finish_what_others_left(self, days: Sequence[date]) -> None:
         """Account for days whose predictions were published by a process that died just then."""
@@ -215,16 +214,22 @@ class Scoring:
                     for journal in journals.values():
                         journal.note(gpu=[use.busy, use.peak_memory_bytes, use.peak_celsius])
 
-    def _publish(self, attempt: "_Attempt") -> list[StagedFile]:
-        """Publish the vectors of a day that is scored, and stage its scores."""
-        day, key, folder = attempt.day, attempt.key, attempt.journal.folder
-        done = sorted(attempt.journal.chunks, key=lambda chunk: chunk.start)
-        self.vectors.publish(EMBEDDINGS, day, [chunks.staged_vectors(chunk) for chunk in done])
+    def _publish(self, attempts: "Sequence[_Attempt]") -> list[StagedFile]:
+        """Publish the vectors of days that are scored, in one commit, and stage their scores."""
+        self.vectors.publish(
+            EMBEDDINGS,
+            {a.day: [chunks.staged_vectors(chunk) for chunk in a.done()] for a in attempts},
+        )
         passed(Moment.VECTORS_PUBLISHED)
-        if not done:
-            return [self.warehouse.empty_file(folder, tables.FRAUD_PREDICTIONS, day, key)]
-        names = [name for chunk in done for name in chunk.files]
-        return [StagedFile(folder / name, {"day": day}, key) for name in names]
+        staged = []
+        for attempt in attempts:
+            day, key, folder = attempt.day, attempt.key, attempt.journal.folder
+            names = [name for chunk in attempt.done() for name in chunk.files]
+            staged += [StagedFile(folder / name, {"day": day}, key) for name in names]
+            if not names:
+                empty = self.warehouse.empty_file(folder, tables.FRAUD_PREDICTIONS, day, key)
+                staged.append(empty)
+        return staged
 
     def _finish(self, days: Sequence[date]) -> None:
         """Account for days that are published, and remove what was needed on the way."""
@@ -255,7 +260,7 @@ class Scoring:
         return [
             _entry(day, attempt, stats, end)
             for (attempt, stats), end in zip(attempts, ends, strict=True)
-            if not attempt.settled
+            if not attempt.settled and (stats.rows or end == "done")
         ]
 
 
@@ -294,6 +299,10 @@ class _Attempt:
     files: tuple[tuple[str, int], ...]
     before: str | None
     journal: "Journal"
+
+    def done(self) -> "list[Chunk]":
+        """The chunks in the order of their rows."""
+        return sorted(self.journal.chunks, key=lambda chunk: chunk.start)
 
     def tasks(self, devices: int) -> list[ChunkTask]:
         """What is left to be scored, so cut that each device gets something."""

@@ -77,6 +77,13 @@ def plus_one(column: str) -> Callable[[pa.Table], pa.Table]:
     return change
 
 
+def of_another_model(rows: pa.Table) -> pa.Table:
+    """The last row is said to be of another version."""
+    versions = rows["model_version"].to_pylist()
+    at = rows.schema.get_field_index("model_version")
+    return rows.set_column(at, "model_version", pa.array([*versions[:-1], "another"]))
+
+
 def test_all_checks_pass_on_a_home_as_simulated(built: Pipeline, home: Path) -> None:
     assert built.stale_days(days_between(FIRST, LAST)) == []
     result = run("daily", home, dg.DagsterInstance.ephemeral(), (FIRST, LAST))
@@ -106,6 +113,15 @@ def test_all_checks_pass_on_a_home_as_simulated(built: Pipeline, home: Path) -> 
             "transaction_features",
         ),
         (tables.FRAUD_PREDICTIONS, shortened, "every_transaction_is_scored", "daily_risk_report"),
+        *(
+            (
+                tables.FRAUD_PREDICTIONS,
+                change,
+                "scores_and_vectors_are_of_one_pass",
+                "daily_risk_report",
+            )
+            for change in (plus_one("score"), of_another_model)
+        ),
         *(
             (
                 tables.TRANSACTION_FEATURES,

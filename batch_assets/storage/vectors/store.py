@@ -138,7 +138,7 @@ class VectorStore:
         """
         started = time.perf_counter()
         staged = self.stage(spec, day, batches)
-        version = self.publish(spec, day, [staged])
+        version = self.publish(spec, {day: [staged]})
         return DayWritten(staged.rows, version, time.perf_counter() - started)
 
     def stage(
@@ -186,20 +186,23 @@ class VectorStore:
         """Size of the files."""
         return sum(file.file_size_bytes or 0 for one in staged.fragments() for file in one.files)
 
-    def publish(self, spec: VectorTable, day: date, staged: Sequence[StagedRows]) -> int:
-        """Make what was staged all that the table holds of the day, in one commit.
+    def publish(self, spec: VectorTable, staged: Mapping[date, Sequence[StagedRows]]) -> int:
+        """Make what was staged all that the table holds of these days, in one commit.
 
         Returns:
             The table's version.
 
         Raises:
-            VectorStoreError: a key was staged twice.
+            VectorStoreError: a key of a day was staged twice.
         """
         self.ensure(spec)
-        new = [fragment for part in staged for fragment in part.fragments()]
-        if len(staged) > 1:
-            refuse_repeated(spec, day, self._files(spec, new), self._options)
-        return self._replace(spec, [day], new)
+        new: list[FragmentMetadata] = []
+        for day, parts in staged.items():
+            of_day = [fragment for part in parts for fragment in part.fragments()]
+            if len(parts) > 1:
+                refuse_repeated(spec, day, self._files(spec, of_day), self._options)
+            new += of_day
+        return self._replace(spec, list(staged), new)
 
     def day_rows(self, spec: VectorTable, day: date, version: str) -> DayRows | None:
         """The rows of a day, to be read by position; None unless all carry this version."""
@@ -295,6 +298,14 @@ class VectorStore:
     ) -> pa.Table:
         """The rows of these keys, newest day first; unknown keys have none."""
         return lookup(self._snapshot(spec), keys, columns=columns, valid=valid)
+
+    def scan(
+        self, spec: VectorTable, columns: Sequence[str], *, valid: Mapping[date, str]
+    ) -> pa.RecordBatchReader:
+        """All rows of the days that `valid` names, of the version that it names; streamed."""
+        snapshot = self._snapshot(spec)
+        which = snapshot.scope(None, valid).sql
+        return snapshot.dataset.scanner(columns=list(columns), filter=which).to_reader()
 
     def index_coverage(self, spec: VectorTable) -> float:
         """Share of all rows that the vector index covers, 0.0 to 1.0; 0.0 without an index."""

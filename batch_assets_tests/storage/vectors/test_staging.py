@@ -56,7 +56,7 @@ def test_staged_rows_are_seen_by_nobody_until_all_of_the_day_is_published(
     staged = [store.stage(SPEC, DAY, rows(0, 10)), store.stage(SPEC, DAY, rows(10, 3))]
     assert store.days(SPEC)[DAY].version_key == "old"
     assert store.count(SPEC) == 5
-    store.publish(SPEC, DAY, staged)
+    store.publish(SPEC, {DAY: staged})
     assert store.days(SPEC)[DAY].rows == 13
     assert store.days(SPEC)[DAY].version_key == "v1"
 
@@ -70,7 +70,7 @@ def test_what_was_staged_is_published_by_another_process_that_read_it_as_json(
     read = json.loads(text)
     found = StagedRows(read["rows"], tuple(read["files"]))
     assert again.is_staged(SPEC, found)
-    again.publish(SPEC, DAY, [found])
+    again.publish(SPEC, {DAY: [found]})
     assert again.count(SPEC) == 10
 
 
@@ -90,13 +90,24 @@ def test_a_key_that_stands_in_two_parts_is_refused_and_nothing_is_published(
 ) -> None:
     staged = [store.stage(SPEC, DAY, rows(0, 10)), store.stage(SPEC, DAY, rows(9, 3))]
     with pytest.raises(VectorStoreError, match="'d9'"):
-        store.publish(SPEC, DAY, staged)
+        store.publish(SPEC, {DAY: staged})
     assert store.count(SPEC) == 0
+
+
+def test_several_days_are_published_in_one_commit(store: VectorStore) -> None:
+    other = date(2026, 3, 2)
+    before = store.replace_day(SPEC, DAY, rows(0, 5, version="old")).version
+    staged = {
+        DAY: [store.stage(SPEC, DAY, rows(0, 3))],
+        other: [store.stage(SPEC, other, rows(3, 4, other))],
+    }
+    assert store.publish(SPEC, staged) == before + 1
+    assert {day: state.rows for day, state in store.days(SPEC).items()} == {DAY: 3, other: 4}
 
 
 def test_publishing_nothing_empties_the_day(store: VectorStore) -> None:
     store.replace_day(SPEC, DAY, rows(0, 5))
-    store.publish(SPEC, DAY, [store.stage(SPEC, DAY, [])])
+    store.publish(SPEC, {DAY: [store.stage(SPEC, DAY, [])]})
     assert store.days(SPEC) == {}
 
 
@@ -107,7 +118,7 @@ def test_rows_are_taken_by_position_in_any_order_and_more_than_once(
 ) -> None:
     store = VectorStore(str(tmp_path_factory.mktemp("vectors")))
     staged = [store.stage(SPEC, DAY, rows(0, 10)), store.stage(SPEC, DAY, rows(10, 15))]
-    store.publish(SPEC, DAY, staged)
+    store.publish(SPEC, {DAY: staged})
     day_rows = store.day_rows(SPEC, DAY, "v1")
     assert day_rows is not None
     numbers = day_rows.column("number").to_numpy()
