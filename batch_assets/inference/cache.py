@@ -12,6 +12,7 @@ import numpy as np
 from batch_assets.errors import BatchAssetsError
 from batch_assets.inference.known import Keys
 from batch_assets.inference.payoff import Payoff, read_payoffs, write_payoff
+from batch_assets.inference.sizing import ROW_STEP
 from batch_assets.inference.stored_rows import StoredRows
 
 logger = logging.getLogger(__name__)
@@ -118,7 +119,9 @@ class EmbeddingCache:
             seconds = time.perf_counter() - began
             for payoff in (self._run, self._ever):
                 if len(keys) and hasattr(self._asked, "at"):
-                    payoff.add_computation(len(keys), began - self._asked.at)
+                    # Batches are padded: few rows cost as much as a step of them.
+                    rows = -(-len(keys) // ROW_STEP) * ROW_STEP
+                    payoff.add_computation(rows, began - self._asked.at)
                 payoff.spent_seconds += seconds
                 if all_rows:
                     payoff.kept += len(keys)
