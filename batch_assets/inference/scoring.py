@@ -43,7 +43,7 @@ class Scorer:
 
     Args:
         network: maps float32 [n, features] to probabilities [n] and embeddings [n, size], rows
-            independent of each other.
+            independent of each other; must not change its input.
         features: names of its input columns, in order.
         device: see :func:`batch_assets.inference.devices.resolve_device`.
         precision: ``fp32``, ``bf16`` (matrix products only), or ``auto``: the faster one, if on
