@@ -98,7 +98,23 @@ class HistoryEncoder(nn.Module):
             self.scale[feature] = 1.0 / deviation if deviation > 0 else 0.0
 
     def logits(self, steps: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Logit and embedding of what ``forward`` takes, with rows up to a multiple of 256."""
+        """Logit [n] and embedding [n, embedding] of what ``forward`` takes; for training."""
+        logit, embedding = self._padded_logits(steps, lengths)
+        return logit[: len(steps)], embedding[: len(steps)]
+
+    def forward(self, steps: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Probability [n] and embedding [n, embedding].
+
+        Args:
+            steps: float32 [n, length, features], padding first, the newest step last.
+            lengths: int64 [n], real steps of each row, 0 to ``length``.
+        """
+        logit, embedding = self._padded_logits(steps, lengths)
+        # Cut last: the end of an array that is no multiple of a vector is computed in another way.
+        return torch.sigmoid(logit)[: len(steps)], embedding[: len(steps)]
+
+    def _padded_logits(self, steps: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Logit and embedding, with rows up to a multiple of 256."""
         length = steps.shape[1]
         back = torch.arange(length - 1, -1, -1, device=steps.device)
         real = back < lengths.unsqueeze(1)
@@ -117,17 +133,6 @@ class HistoryEncoder(nn.Module):
         pooled = functional.pad(pooled, (0, 0, 0, -len(pooled) % ROW_STEP))
         embedding = functional.relu(self.embedding(pooled))
         return self.output(embedding).squeeze(-1), embedding
-
-    def forward(self, steps: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Probability [n] and embedding [n, embedding].
-
-        Args:
-            steps: float32 [n, length, features], padding first, the newest step last.
-            lengths: int64 [n], real steps of each row, 0 to ``length``.
-        """
-        logit, embedding = self.logits(steps, lengths)
-        # Cut last: the end of an array that is no multiple of a vector is computed in another way.
-        return torch.sigmoid(logit)[: len(steps)], embedding[: len(steps)]
 
 
 class _Layer(nn.Module):

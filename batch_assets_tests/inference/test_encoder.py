@@ -87,6 +87,17 @@ def test_tensors_are_all_that_it_takes() -> None:
         HistoryEncoder.from_tensors(lacking)
 
 
+def test_logits_are_those_of_the_probabilities_and_can_be_learned_from() -> None:
+    network, values, lengths = encoder(), steps(3, 8), torch.tensor([8, 0, 5])
+    logit, embedding = network.logits(values, lengths)
+    scores, vectors = network(values, lengths)
+    assert torch.equal(torch.sigmoid(logit), scores)
+    assert torch.equal(embedding, vectors)
+    logit.sum().backward()
+    gradients = [parameter.grad for parameter in network.parameters()]
+    assert all(each is not None and each.isfinite().all() for each in gradients)
+
+
 def test_units_must_be_shared_evenly() -> None:
     with pytest.raises(ValueError, match="32 units cannot be shared by 5 heads"):
         HistoryEncoder(FEATURES, width=32, heads=5)

@@ -33,9 +33,18 @@ def network() -> HistoryEncoder:
     return HistoryEncoder(FEATURES, width=32, layers=2, heads=2, embedding=8)
 
 
-def scorer(batch_steps: int | None = None, **options: Any) -> SequenceScorer:
+Shape = tuple[int, ...]
+
+
+def scorer(
+    batch_steps: int | None = None, watch: list[Shape] | None = None, **options: Any
+) -> SequenceScorer:
+    """A scorer of the small network; ``watch`` gets the shape of each batch."""
+    encoder = network()
+    if watch is not None:
+        encoder.register_forward_pre_hook(lambda _, inputs: watch.append(tuple(inputs[0].shape)))
     return SequenceScorer(
-        network(), "steps", FEATURES, device="cpu", batch_steps=batch_steps, **options
+        encoder, "steps", FEATURES, device="cpu", batch_steps=batch_steps, **options
     )
 
 
@@ -142,11 +151,8 @@ def test_a_sequence_that_is_not_a_number_spoils_no_other() -> None:
 
 
 def test_one_giant_sequence_beyond_budget_and_window_is_scored_alone() -> None:
-    shapes: list[tuple[int, ...]] = []
-    watched = scorer(512, window_bytes=10_000)
-    watched._compute._network.register_forward_pre_hook(
-        lambda _, inputs: shapes.append(tuple(inputs[0].shape))
-    )
+    shapes: list[Shape] = []
+    watched = scorer(512, watch=shapes, window_bytes=10_000)
     lengths = [3, 5000, 2]
     result = scored(watched, [rows_of(lengths)])
     assert result["id"].to_pylist() == [0, 1, 2]
@@ -155,11 +161,8 @@ def test_one_giant_sequence_beyond_budget_and_window_is_scored_alone() -> None:
 
 
 def test_no_batch_has_more_steps_than_the_budget() -> None:
-    shapes: list[tuple[int, ...]] = []
-    watched = scorer(4096)
-    watched._compute._network.register_forward_pre_hook(
-        lambda _, inputs: shapes.append(tuple(inputs[0].shape))
-    )
+    shapes: list[Shape] = []
+    watched = scorer(4096, watch=shapes)
     lengths = np.random.default_rng(3).integers(0, 500, 400).tolist()
     scored(watched, [rows_of(lengths)])
     assert max(rows * length for rows, length, _ in shapes) <= 4096
