@@ -10,7 +10,8 @@ from batch_assets.fraud.assets.common import pipeline_of
 from batch_assets.fraud.checks import BLOCKING_CHECKS, NEWEST_DAY_CHECKS
 from batch_assets.fraud.landing import digest
 from batch_assets.fraud.maintenance import tidy
-from batch_assets.fraud.pipeline import MODEL, Pipeline, last_closed_day
+from batch_assets.fraud.pipeline import Pipeline, last_closed_day
+from batch_assets.fraud.scorer import MODEL
 from batch_assets.running import bury_dead_runs
 from batch_assets.settings import load_settings
 from batch_assets.storage.resources import ModelStoreResource, WarehouseResource

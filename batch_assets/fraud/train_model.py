@@ -6,7 +6,8 @@ from typing import Any
 
 from batch_assets import progress
 from batch_assets.fraud.features import FEATURES
-from batch_assets.fraud.pipeline import MODEL, Pipeline
+from batch_assets.fraud.pipeline import Pipeline
+from batch_assets.fraud.scorer import MODEL
 from batch_assets.fraud.training_data import MOST_TRAINING_ROWS, labelled_rows
 
 

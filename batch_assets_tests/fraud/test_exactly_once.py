@@ -5,6 +5,7 @@ import random
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -180,6 +181,22 @@ def test_a_process_that_is_asked_to_end_keeps_all_that_it_computed(
     first, second = (row for row in ledger(pipeline) if row["day"] == START)
     assert (second["outcome"], second["rows"]) == ("done", ROWS - CHUNK_ROWS)
     assert first["rows_twice"] == second["rows_twice"] == 0
+
+
+def test_two_devices_share_the_chunks_and_the_tables_are_the_same(
+    copy: Callable[[], Pipeline],
+    expected: dict[str, list[dict[str, Any]]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from batch_assets.fraud import chunks
+
+    monkeypatch.setattr(chunks, "ROWS", CHUNK_ROWS)
+    pipeline = replace(copy(), devices=("cpu", "cpu"))
+    pipeline.build(PREDICTIONS, DAYS)
+    assert contents(pipeline) == expected
+    assert_every_row_is_accounted_for(pipeline, most_twice=0)
+    assert_nothing_is_left(pipeline)
+    assert {row["devices"] for row in ledger(pipeline)} == {1}
 
 
 def test_of_two_processes_one_scores_a_day_and_the_other_says_that_it_waits(

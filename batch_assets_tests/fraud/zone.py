@@ -127,7 +127,7 @@ def put_any_model_live(pipeline: Pipeline, seed: int = 0) -> str:
     import torch
 
     from batch_assets.fraud.features import FEATURES
-    from batch_assets.fraud.pipeline import MODEL
+    from batch_assets.fraud.scorer import MODEL
     from batch_assets.inference.network import TabularNetwork
 
     torch.manual_seed(seed)

@@ -1,5 +1,6 @@
 """What is done of a range of rows is known after a kill at any moment."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -112,7 +113,7 @@ def test_what_is_done_and_what_is_left_are_all_rows_once(
     rows: int, cuts: list[int], kept: list[bool], chunk_rows: int
 ) -> None:
     ends = sorted({0, rows, *(min(cut, rows) for cut in cuts)})
-    parts = [range(a, b) for a, b in zip(ends, ends[1:], strict=False)]
+    parts = [range(a, b) for a, b in pairwise(ends)]
     finished = [part for part, keep in zip(parts, kept, strict=False) if keep]
     left = to_do(rows, finished, chunk_rows)
     assert all(0 < len(part) <= chunk_rows for part in left)

@@ -12,8 +12,8 @@ from batch_assets.fraud.assets.common import OWNERS, column_lineage, pipeline_of
 from batch_assets.fraud.features import FEATURES
 from batch_assets.fraud.keys import days_between
 from batch_assets.fraud.landing import digest
-from batch_assets.fraud.pipeline import MODEL
 from batch_assets.fraud.plots import line_plot
+from batch_assets.fraud.scorer import MODEL
 from batch_assets.fraud.train_model import train_and_save
 from batch_assets.fraud.training_data import recent_training_days
 from batch_assets.running import this_process_runs

@@ -23,7 +23,8 @@ from batch_assets.fraud.embeddings import EMBEDDINGS, PASSED_THROUGH
 from batch_assets.fraud.features import FEATURES
 from batch_assets.fraud.insight import scores_of_days
 from batch_assets.fraud.keys import PREDICTIONS
-from batch_assets.fraud.pipeline import MODEL, Pipeline
+from batch_assets.fraud.pipeline import Pipeline
+from batch_assets.fraud.scorer import MODEL
 from batch_assets.partitions import DAILY
 from batch_assets.storage.resources import ModelStoreResource, WarehouseResource
 from batch_assets.storage.vectors.resource import LanceDBResource
