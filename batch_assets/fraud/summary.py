@@ -5,6 +5,7 @@ from typing import Any
 from batch_assets import progress
 from batch_assets.fraud import tables
 from batch_assets.fraud.keys import days_between
+from batch_assets.fraud.ledger import work_done_twice
 from batch_assets.fraud.pipeline import Pipeline
 from batch_assets.fraud.run import RunSummary
 from batch_assets.storage.tables import Table
@@ -28,6 +29,9 @@ def summarise(pipeline: Pipeline, done: RunSummary) -> dict[str, Any]:
         "quarantined": rows(tables.QUARANTINED_TRANSACTIONS),
         "duplicate": rows(tables.DUPLICATE_TRANSACTIONS),
         "scored": rows(tables.FRAUD_PREDICTIONS),
+        "rows_computed_twice": sum(
+            work_done_twice(pipeline.warehouse, done.first_day, done.last_day).values()
+        ),
         "scored_rows_per_second": progress.rows_per_second("scored"),
         "model_version": state.model_version,
         "trained_model": done.trained,
@@ -51,6 +55,11 @@ def _text(summary: dict[str, Any]) -> list[str]:
         f"{summary['scored']:,} transactions are scored"
         + (f", {rate:,.0f} rows a second" if rate else "; nothing had to be scored anew")
     )
+    if summary["rows_computed_twice"]:
+        lines.append(
+            f"after interruptions, {summary['rows_computed_twice']:,} rows of these days "
+            "were computed twice"
+        )
     if summary["repaired_days"]:
         repaired = summary["repaired_days"]
         lines.append(

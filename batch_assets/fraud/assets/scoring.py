@@ -23,6 +23,7 @@ from batch_assets.fraud.embeddings import EMBEDDINGS, PASSED_THROUGH
 from batch_assets.fraud.features import FEATURES
 from batch_assets.fraud.insight import scores_of_days
 from batch_assets.fraud.keys import PREDICTIONS
+from batch_assets.fraud.ledger import work_done_twice
 from batch_assets.fraud.pipeline import Pipeline
 from batch_assets.fraud.scorer import MODEL
 from batch_assets.partitions import DAILY
@@ -108,6 +109,9 @@ def score_transactions(  # type: ignore[no-untyped-def]
 
         def work(days: list[date], built: Built) -> None:
             pipeline.build(PREDICTIONS, days, built)
+            for day, rows in work_done_twice(pipeline.warehouse, days[0], days[-1]).items():
+                if day in built.made:
+                    context.log.info("%s: %d rows had to be computed twice", day, rows)
             pipeline.vectors.optimise(EMBEDDINGS)
 
         def metadata(name: str, days: list[date]) -> DayMetadata:
