@@ -1,5 +1,6 @@
 """Histories of different length: batches by length against batches in the order of arrival."""
 
+import os
 import tempfile
 import time
 from functools import partial
@@ -39,6 +40,8 @@ def main() -> Result:
         "histories of 1 to 512 steps": _compared(draw_lengths(ROWS)),
         "histories of one length": _compared(np.full(ROWS, ONE_LENGTH)),
         "one thread decodes, one computes": pairing(RUNS),
+        # On a machine that is busy otherwise only CPU seconds mean something.
+        "processes that wanted a core, of ours and others": round(os.getloadavg()[0], 1),
     }
 
 
