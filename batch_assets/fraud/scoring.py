@@ -9,8 +9,9 @@ moments on the way.
 
 import logging
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from itertools import chain
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 SAMPLE_ROWS = 16_384
+KEEP_SECONDS = 7 * 24 * 3600.0
+"""As long as files of vectors that no table names are kept."""
 
 
 def chunks_folder(warehouse: Warehouse) -> Path:
@@ -55,6 +58,18 @@ def unfinished_days(warehouse: Warehouse) -> dict[date, int]:
         date.fromisoformat(folder.name): sum(c.stop - c.start for c in read_chunks(folder))
         for folder in sorted(folders)
     }
+
+
+def forget_unfinished(warehouse: Warehouse, seconds: float = KEEP_SECONDS) -> list[date]:
+    """Remove what is kept of days on which nobody works, nor has worked for so long."""
+    forgotten, root = [], chunks_folder(warehouse)
+    for day in unfinished_days(warehouse):
+        if time.time() - (root / str(day)).stat().st_mtime < seconds:
+            continue
+        with suppress(Timeout), FileLock(root / f"{day}.lock", blocking=False):
+            shutil.rmtree(root / str(day))
+            forgotten.append(day)
+    return forgotten
 
 
 @dataclass(frozen=True)

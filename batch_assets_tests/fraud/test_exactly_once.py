@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from batch_assets.fraud import tables
 from batch_assets.fraud.embeddings import EMBEDDINGS
 from batch_assets.fraud.keys import PREDICTIONS, STEPS
 from batch_assets.fraud.ledger import entries
 from batch_assets.fraud.pipeline import KINDS, Pipeline
+from batch_assets.fraud.queries import status
 from batch_assets.fraud.run import open_pipeline
+from batch_assets.fraud.scoring import forget_unfinished
 from batch_assets.protocol import Moment
 from batch_assets_tests.fraud.killed import CHUNK_ROWS, end, start
 from batch_assets_tests.fraud.zone import (
@@ -241,6 +244,21 @@ def test_a_day_that_was_given_up_for_another_model_is_scored_whole_by_the_new_on
     assert {row["model_version"] for row in found["fraud_predictions"]} == {version}
     assert {row["model_version"] for row in found[EMBEDDINGS.name]} == {version}
     assert_every_row_is_accounted_for(pipeline, most_twice=2 * CHUNK_ROWS)
+
+
+def test_what_is_kept_of_a_day_that_nobody_finishes_is_shown_and_in_the_end_removed(
+    copy: Callable[[], Pipeline],
+) -> None:
+    pipeline = copy()
+    home = pipeline.settings.home
+    assert end(start(home, DAYS[:1], kill_at=Moment.CHUNK_RECORDED, times=2)) == -9
+    shown = status(pipeline)["scoring"]
+    assert shown["unfinished_days"] == [{"day": str(START), "rows_kept": 2 * CHUNK_ROWS}]
+    assert forget_unfinished(pipeline.warehouse) == []
+    with FileLock(home / ".chunks" / f"{START}.lock"):
+        assert forget_unfinished(pipeline.warehouse, seconds=0) == []
+    assert forget_unfinished(pipeline.warehouse, seconds=0) == [START]
+    assert status(pipeline)["scoring"]["unfinished_days"] == []
 
 
 def test_a_new_model_scores_again_the_days_asked_for_and_the_old_scores_stay_readable(
