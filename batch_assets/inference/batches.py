@@ -12,11 +12,11 @@ from batch_assets.errors import BatchAssetsError
 TRANSPOSED_ROWS = 1024
 
 
-def recut(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
+def recut(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[list[pa.RecordBatch]]:
     """The same rows in the same order in batches of ``rows`` rows, the last one with the rest.
 
-    How the input was cut leaves no trace. Holds at most ``rows`` rows and one batch of the input;
-    a batch that fits as it is, is passed on without a copy.
+    How the input was cut leaves no trace but in the parts, none empty, as which each batch comes:
+    nothing is copied. Holds at most ``rows`` rows and one batch of the input.
     """
     waiting: list[pa.RecordBatch] = []
     count = 0
@@ -24,46 +24,59 @@ def recut(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBat
         start = 0
         while count + batch.num_rows - start >= rows:
             taken = rows - count
-            yield _joined([*waiting, batch.slice(start, taken)])
+            yield [*waiting, batch.slice(start, taken)]
             start += taken
             waiting, count = [], 0
         if start < batch.num_rows:
             waiting.append(batch.slice(start))
             count += batch.num_rows - start
     if count:
-        yield _joined(waiting)
+        yield waiting
 
 
-def _joined(parts: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
-    parts = [part for part in parts if part.num_rows]
-    return parts[0] if len(parts) == 1 else pa.concat_batches(parts)
+def column_of(parts: Sequence[pa.RecordBatch], name: str) -> pa.Array:
+    """A column of a batch that is in parts."""
+    columns = [part.column(name) for part in parts]
+    return columns[0] if len(columns) == 1 else pa.concat_arrays(columns)
 
 
 def feature_matrix(
-    batch: pa.RecordBatch, features: Sequence[str], column: str | None = None
+    parts: pa.RecordBatch | Sequence[pa.RecordBatch],
+    features: Sequence[str],
+    column: str | None = None,
 ) -> np.ndarray:
-    """Columns as float32 [rows, features], in the order named; a null is NaN.
+    """Columns of a batch, or of its parts, as float32 [rows, features], in the order named.
 
-    Integers, floats, decimals and booleans are numbers. With ``column``, that one has all of the
-    features, as a fixed-size list of float32 without nulls, and its memory is used as it is.
-    Raises BatchAssetsError that names the columns which are missing or hold something else.
+    A null is NaN; integers, floats, decimals and booleans are numbers. With ``column``, that one
+    has all of the features, as a fixed-size list of float32 without nulls, and the memory of a
+    single part is used as it is. Raises BatchAssetsError that names the columns which are missing
+    or hold something else.
     """
+    parts = [parts] if isinstance(parts, pa.RecordBatch) else parts
     names = features if column is None else [column]
-    missing = [name for name in names if name not in batch.schema.names]
+    missing = [name for name in names if name not in parts[0].schema.names]
     if missing:
         raise BatchAssetsError(
             f"The rows to score lack the model's inputs {', '.join(missing)}. "
             "Build these features, or use a model that does without them."
         )
     if column is not None:
-        return _lists(batch.column(column), len(features), column)
-    columns = [_numbers(batch.column(name), name) for name in features]
-    matrix = np.empty((batch.num_rows, len(features)), dtype=np.float32)
-    for start in range(0, batch.num_rows, TRANSPOSED_ROWS):
-        part = slice(start, start + TRANSPOSED_ROWS)
-        stacked = np.stack([values[part] for values in columns], dtype=np.float32, casting="unsafe")
-        matrix[part] = stacked.T
+        return _lists(column_of(parts, column), len(features), column)
+    matrix = np.empty((sum(part.num_rows for part in parts), len(features)), dtype=np.float32)
+    start = 0
+    for part in parts:
+        columns = [_numbers(part.column(name), name) for name in features]
+        _transpose(columns, matrix[start : start + part.num_rows])
+        start += part.num_rows
     return matrix
+
+
+def _transpose(columns: Sequence[np.ndarray], matrix: np.ndarray) -> None:
+    """Put columns into float32 [rows, columns]."""
+    for start in range(0, len(matrix), TRANSPOSED_ROWS):
+        rows = slice(start, start + TRANSPOSED_ROWS)
+        stacked = np.stack([values[rows] for values in columns], dtype=np.float32, casting="unsafe")
+        matrix[rows] = stacked.T
 
 
 def _lists(column: pa.Array, size: int, name: str) -> np.ndarray:

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from batch_assets.errors import BatchAssetsError
-from batch_assets.inference.batches import feature_matrix, recut
+from batch_assets.inference.batches import column_of, feature_matrix, recut
 from batch_assets.inference.blocks import Block, as_binary, counted
 from batch_assets.inference.compute import Compute, Job
 from batch_assets.inference.devices import resolve_device
@@ -130,7 +130,9 @@ class Scorer:
         ``rows_expected`` is how many there will be: when they are very many, and only before the
         first plan, ``torch.compile`` is tried and used from then on if it pays.
         """
-        return self._model.prepare(self._matrix(batch), rows_expected)
+        return self._model.prepare(
+            feature_matrix(batch, self.features, self._column), rows_expected
+        )
 
     def output_schema(
         self, schema: pa.Schema, passthrough: Sequence[str] = (), hashes: bool = False
@@ -221,9 +223,6 @@ class Scorer:
             job = self._model.start(compute, rows, plan)
             return self._model.finish(compute, job, plan, EngineStats())
 
-    def _matrix(self, batch: pa.RecordBatch) -> np.ndarray:
-        return feature_matrix(batch, self.features, self._column)
-
     def _blocks(
         self,
         batches: Iterable[pa.RecordBatch],
@@ -232,10 +231,10 @@ class Scorer:
         hashes: bool,
         rows_expected: int,
     ) -> Iterator[Block]:
-        for batch in recut(batches, self._model.block_rows):
-            schema = self.output_schema(batch.schema, passthrough, hashes)
-            columns = [batch.column(name) for name in passthrough]
-            rows = self._matrix(batch)
+        for parts in recut(batches, self._model.block_rows):
+            schema = self.output_schema(parts[0].schema, passthrough, hashes)
+            columns = [column_of(parts, name) for name in passthrough]
+            rows = feature_matrix(parts, self.features, self._column)
             plan = self._model.prepare(rows, rows_expected)
             keys = row_keys(rows, self._model.salt(plan)) if keyed or hashes else None
             after = [as_binary(keys)] if hashes and keys is not None else []

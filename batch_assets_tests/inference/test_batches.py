@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch_assets.errors import BatchAssetsError
-from batch_assets.inference.batches import feature_matrix, recut
+from batch_assets.inference.batches import column_of, feature_matrix, recut
 
 
 @given(st.lists(st.integers(0, 9)), st.integers(1, 12))
@@ -15,9 +15,12 @@ def test_recut_keeps_the_rows_and_cuts_them_evenly(sizes: list[int], rows: int) 
     numbers = iter(range(sum(sizes)))
     cut = [pa.record_batch({"n": [next(numbers) for _ in range(size)]}) for size in sizes]
     again = list(recut(cut, rows))
-    assert [n for batch in again for n in batch["n"].to_pylist()] == list(range(sum(sizes)))
-    assert all(batch.num_rows == rows for batch in again[:-1])
-    assert all(0 < batch.num_rows <= rows for batch in again)
+    found = [n for parts in again for n in column_of(parts, "n").to_pylist()]
+    assert found == list(range(sum(sizes)))
+    counts = [sum(part.num_rows for part in parts) for parts in again]
+    assert all(count == rows for count in counts[:-1])
+    assert all(0 < count <= rows for count in counts)
+    assert all(part.num_rows for parts in again for part in parts)
 
 
 def test_numbers_of_every_kind_become_float32_and_nulls_nan() -> None:
@@ -36,10 +39,11 @@ def test_numbers_of_every_kind_become_float32_and_nulls_nan() -> None:
     assert np.isnan(matrix[1]).all()
 
 
-@given(st.integers(0, 3000), st.integers(1, 5))
-def test_many_rows_are_as_each_column_has_them(rows: int, features: int) -> None:
+@given(st.integers(0, 3000), st.integers(1, 5), st.integers(0, 3000))
+def test_many_rows_are_as_each_column_has_them(rows: int, features: int, end: int) -> None:
     columns = {str(n): np.arange(rows, dtype=np.int64) * 7 + n for n in range(features)}
-    matrix = feature_matrix(pa.record_batch(columns), list(columns))
+    batch = pa.record_batch(columns)
+    matrix = feature_matrix([batch.slice(0, end), batch.slice(end)], list(columns))
     assert matrix.shape == (rows, features)
     assert all((matrix[:, n] == columns[str(n)]).all() for n in range(features))
 
