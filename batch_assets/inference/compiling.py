@@ -82,11 +82,13 @@ def consider_compiling(
         expected: rows that one thread will compute.
         bound: the most by which it may move a score.
     """
-    if not can_compile(device):
+    if not expected or not can_compile(device):
         return plan
-    size, eager = _fastest(network, device, plan, rows)
+    size = plan.batch_rows or min(1024, plan.largest)
+    eager = seconds_of(network, device, plan.half, _sample(rows, size, device)) / size
     if expected * eager * MOST_SAVED < WORTH * USUAL_SECONDS:
         return plan
+    size, eager = _fastest(network, device, plan, rows)
     sample = _sample(rows, size, device)
     started = time.perf_counter()
     try:
