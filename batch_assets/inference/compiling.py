@@ -104,7 +104,7 @@ def consider_compiling(
     logger.info("%s: scores move by %s", costs, moved)
     if not (moved <= bound and costs.pays(expected)):
         return plan
-    return replace(plan, compiled=True, batch_rows=size, smallest=size, largest=size)
+    return replace(plan, compiled=True, batch_rows=size, largest=size)
 
 
 def _fastest(

@@ -50,7 +50,7 @@ def plan_sizes(
             }
             fastest = min(seconds, key=lambda size: seconds[size])
             if seconds[agreed] >= GAIN * seconds[fastest]:
-                return replace(plan, batch_rows=fastest, smallest=ROW_STEP, largest=fastest)
+                return replace(plan, batch_rows=fastest, largest=fastest)
         return replace(plan, smallest=_smallest(run, sample), largest=agreed)
 
 

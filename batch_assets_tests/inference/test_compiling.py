@@ -13,7 +13,7 @@ from batch_assets.inference.compiling import (
     compiled_network,
     consider_compiling,
 )
-from batch_assets.inference.plan import ComputePlan
+from batch_assets.inference.plan import ComputePlan, plan_of
 from batch_assets.inference.precision import modes, one_thread
 
 CPU = torch.device("cpu")
@@ -50,6 +50,7 @@ def test_it_is_tried_only_for_long_work_and_kept_only_where_it_pays(
     long = consider_compiling(network, CPU, FP32, ROWS, 1e15, 0.002)
     assert long.compiled
     assert long.batch_rows == long.largest in (256, 512, 1024)
+    assert plan_of(long.as_json()) == long
     # The bound counts: nothing moves by less than nothing.
     assert consider_compiling(network, CPU, FP32, ROWS, 1e15, -1.0) == FP32
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from batch_assets.inference.network import TabularNetwork
-from batch_assets.inference.plan import ComputePlan
+from batch_assets.inference.plan import ComputePlan, plan_of
 from batch_assets.inference.shapes import plan_sizes
 
 CPU = torch.device("cpu")
@@ -48,6 +48,7 @@ def test_one_size_is_pinned_where_those_that_agree_are_slower() -> None:
     plan = plan_sizes(Sized(range(512), range(1024)), CPU, FP32, ROWS, 4096)
     assert plan.batch_rows in (1024, 2048, 4096)
     assert plan.largest == plan.batch_rows
+    assert plan_of(plan.as_json()) == plan
 
 
 class Placed(nn.Module):
