@@ -98,6 +98,9 @@ def status_tables(out: Console, found: dict[str, Any]) -> None:
         out.print(f"{day['day']} is not scored to its end; {day['rows_kept']:,} rows are kept")
     if scoring["rows_computed_twice"]:
         out.print(f"after interruptions, {scoring['rows_computed_twice']:,} rows were scored twice")
+    if cache := scoring["embedding_cache"]:
+        pays = "pays" if cache["pays"] else "does not pay"
+        out.print(f"the embedding cache {pays} for this model")
     out.print(f"live model {found['model_version'] or 'none'}")
     if found["outdated_days"]:
         days = found["outdated_days"]

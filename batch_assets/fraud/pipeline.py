@@ -161,6 +161,14 @@ class Pipeline:
         folder = settings.home / ".cache" / "embeddings"
         return CacheOptions(folder, settings.embedding_cache, settings.embedding_cache_bytes)
 
+    def cache_report(self) -> dict[str, Any]:
+        """What the embedding cache cost and saved for the live model, and whether it pays."""
+        from batch_assets.inference.cache import read_reports
+
+        version = self.models.live(MODEL)
+        reports = read_reports(self.cache_options.folder)
+        return next((r for name, r in reports.items() if version and name.startswith(version)), {})
+
     def _worker(self, device: str) -> ChunkWorker:
         """Scores with the scorer of this process."""
         return ChunkWorker(lambda version: self.scorer(), self.vectors, self.cache_options)

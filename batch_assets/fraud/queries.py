@@ -66,7 +66,7 @@ def status(pipeline: Pipeline) -> dict[str, Any]:
 
 
 def _scoring_status(pipeline: Pipeline) -> dict[str, Any]:
-    """Work done twice, ever; and days that a run left unfinished, with the rows that it kept."""
+    """Work done twice, ever; days that a run left unfinished; whether the cache pays."""
     twice = work_done_twice(pipeline.warehouse, date.min, date.max)
     return {
         "rows_computed_twice": sum(twice.values()),
@@ -75,6 +75,7 @@ def _scoring_status(pipeline: Pipeline) -> dict[str, Any]:
             {"day": str(day), "rows_kept": rows}
             for day, rows in unfinished_days(pipeline.warehouse).items()
         ],
+        "embedding_cache": pipeline.cache_report(),
     }
 
 

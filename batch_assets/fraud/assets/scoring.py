@@ -135,6 +135,7 @@ def _ledger_metadata(pipeline: Pipeline, days: list[date]) -> DayMetadata:
 
 def _vector_metadata(pipeline: Pipeline) -> DayMetadata:
     held = pipeline.vectors.days(EMBEDDINGS)
+    cache = {"embedding_cache": dg.JsonMetadataValue(pipeline.cache_report())}
 
     def of_day(day: date) -> dict[str, Any]:
         if day not in held:
@@ -142,6 +143,7 @@ def _vector_metadata(pipeline: Pipeline) -> DayMetadata:
         return {
             "dagster/partition_row_count": held[day].rows,
             "made_from": held[day].version_key or "nothing",
+            **cache,
         }
 
     return of_day
