@@ -62,7 +62,7 @@ def plan_of(entry: object) -> ComputePlan | None:
         plan.precision in ("fp32", "bf16")
         and isinstance(plan.compiled, bool)
         and all(isinstance(size, int) and 0 < size <= LARGEST_ROWS for size in sizes)
-        and plan.smallest <= ROW_STEP
+        and ROW_STEP % plan.smallest == 0
         and all(size % ROW_STEP == 0 for size in sizes[1:])
     )
     return plan if right else None
