@@ -268,6 +268,7 @@ class Scorer:
     ) -> Results:
         """Results of a block; those that are not known are computed, equal rows once, and kept."""
         assert block.keys is not None
+        stats.precision, stats.compiled = block.plan.precision, block.plan.compiled
         found, *old = known.find(block.keys)
         if found.all():
             stats.reused += len(found)

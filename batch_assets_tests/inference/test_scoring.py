@@ -278,7 +278,7 @@ def test_only_rows_that_are_not_known_are_computed_and_the_bits_are_the_same(
         result = pa.Table.from_batches(batches)
         assert result.equals(WHOLE)
         assert vectors_of(result).tobytes() == vectors_of(WHOLE).tobytes()
-        assert (stats.reused, stats.rows) == (reused, ROWS)
+        assert (stats.reused, stats.rows, stats.precision) == (reused, ROWS, "fp32")
     assert known.kept == ROWS
 
 
