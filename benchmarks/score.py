@@ -34,7 +34,7 @@ def main() -> Result:
 def train_briefly(home: Path) -> None:
     """A live model of the usual size, after one epoch."""
     from batch_assets.fraud.features import FEATURES
-    from batch_assets.fraud.pipeline import MODEL
+    from batch_assets.fraud.scorer import MODEL
     from batch_assets.fraud.training import TrainingOptions, train
     from batch_assets.fraud.training_data import labelled_rows
     from batch_assets.inference.fitting import FitOptions
