@@ -172,7 +172,7 @@ def _read_parquet(feed: Feed, path: Path) -> Iterator[pa.RecordBatch]:
     if path.stat().st_size == 0:
         return
     position = 0
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(path, pre_buffer=False) as file:
         for batch in file.iter_batches(batch_size=PARQUET_ROWS):
             numbers = np.arange(position + 1, position + batch.num_rows + 1, dtype=np.int64)
             position += batch.num_rows

@@ -233,12 +233,14 @@ class PlannedNetwork:
 
 
 def device_kind(device: torch.device) -> str:
-    """Devices of one kind compute the same bits: a CPU by what it can do, a GPU by its name."""
+    """What computes the same bits: a CPU by what it can do, or a GPU by its name, under a torch."""
     if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    if device.type == "cpu":
-        return f"cpu {torch.backends.cpu.get_cpu_capability()}"
-    return device.type
+        name = torch.cuda.get_device_name(device)
+    elif device.type == "cpu":
+        name = f"cpu {torch.backends.cpu.get_cpu_capability()}"
+    else:
+        name = device.type
+    return f"{name}, torch {torch.__version__}"
 
 
 def _block_rows(rows: int, columns: int, batch_rows: int | None) -> int:

@@ -34,7 +34,7 @@ def compact(warehouse: Warehouse, table: Table) -> int:
             path = folder / "merged.parquet"
             with pq.ParquetWriter(path, table.file_schema, compression="zstd") as writer:
                 for file in files:
-                    with pq.ParquetFile(f"{base.root}/{file.path}") as source:
+                    with pq.ParquetFile(f"{base.root}/{file.path}", pre_buffer=False) as source:
                         for batch in source.iter_batches():
                             writer.write_batch(batch)
             staged = StagedFile(path, files[0].partition, files[0].key)
