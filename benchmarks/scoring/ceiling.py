@@ -208,6 +208,7 @@ def _encoders(job: Job) -> dict[str, Piece]:
     plain: dict[str, object] = {"write_statistics": False}
     return {
         "as pyarrow does it": encoder(batch),
+        "statistics of ids only": encoder(batch, write_statistics=[ID]),
         "no statistics": encoder(batch, **plain),
         "no statistics, never null": encoder(never_null, **plain),
         "no statistics, pages of 64 KiB": encoder(batch, **plain, data_page_size=2**16),
@@ -215,8 +216,8 @@ def _encoders(job: Job) -> dict[str, Piece]:
         "no statistics, pages of 64 KiB, never null": encoder(
             never_null, **plain, data_page_size=2**16
         ),
-        "no statistics, pages of the second version": encoder(
-            batch, **plain, data_page_version="2.0"
+        "no statistics, never null, pages of the second version": encoder(
+            never_null, **plain, data_page_version="2.0"
         ),
         "no statistics, bytes of floats apart": encoder(
             batch, **plain, use_byte_stream_split=["score", "vector.list.element"]

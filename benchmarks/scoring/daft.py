@@ -9,7 +9,7 @@ import pyarrow as pa
 import torch
 from daft import DataType, Series, col
 
-from benchmarks.scoring.job import Job, last_ready, mark_ready
+from benchmarks.scoring.job import Job, Times, last_ready, mark_ready
 from benchmarks.scoring.network import (
     FEATURES,
     ID,
@@ -47,7 +47,7 @@ class Model:
         )
 
 
-def run(job: Job) -> float:
+def run(job: Job) -> Times:
     """Score with the native runner, after the sample."""
     daft.set_runner_native()
     options = job.options
@@ -60,7 +60,7 @@ def run(job: Job) -> float:
     _write(model, job.sample, os.path.join(job.scratch, "sample"))
     warm = time.time()
     _write(model, job.source, job.target)
-    return max(warm, last_ready(job.scratch))
+    return Times(max(warm, last_ready(job.scratch)), time.time())
 
 
 def _write(model: Any, source: str, target: str) -> None:

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +18,7 @@ TOLERANCE = 1e-5
 
 
 def prepare(folder: Path, rows: int, threads: int) -> None:
-    """The input, a sample of it for each thread, the model, and the right results.
+    """The input (also with features as lists), a sample for each thread, model, right results.
 
     The right results are what the network gives for all rows of a file at once, without any
     engine.
@@ -30,12 +31,13 @@ def prepare(folder: Path, rows: int, threads: int) -> None:
     network = load_network(folder / "network.pt")
     scores = open_memmap(folder / "scores.npy", "w+", np.float32, (rows,))
     vectors = open_memmap(folder / "vectors.npy", "w+", np.float32, (rows, VECTOR_SIZE))
-    for name in ("source", "sample"):
+    for name in ("source", "sample", "lists"):
         (folder / name).mkdir()
     edges = np.linspace(0, rows, FILES + 1).astype(int)
     for number, (start, stop) in enumerate(itertools.pairwise(edges)):
         features = np.random.default_rng(number).standard_normal((stop - start, 64), np.float32)
         _write(folder / "source" / f"part-{number}.parquet", start, features)
+        _write(folder / "lists" / f"part-{number}.parquet", start, features, as_list=True)
         with torch.inference_mode():
             found = network(torch.from_numpy(features))
         scores[start:stop], vectors[start:stop] = found[0].numpy(), found[1].numpy()
@@ -44,14 +46,19 @@ def prepare(folder: Path, rows: int, threads: int) -> None:
         _write(folder / "sample" / f"part-{number}.parquet", 0, features)
 
 
-def _write(path: Path, first_id: int, features: np.ndarray) -> None:
-    """Id and features, zstd at level 1; random floats have no use for dictionaries."""
-    from benchmarks.scoring.network import FEATURES, ID
+def _write(path: Path, first_id: int, features: np.ndarray, as_list: bool = False) -> None:
+    """Ids and features, a column each or all as a list; zstd at level 1.
 
-    ids = np.arange(first_id, first_id + len(features), dtype=np.int64)
-    columns = {name: features[:, position] for position, name in enumerate(FEATURES)}
+    Random floats have no use for dictionaries.
+    """
+    from benchmarks.scoring.network import FEATURES, ID, LISTS, vector_array
+
+    if as_list:
+        columns: dict[str, Any] = {LISTS: vector_array(features)}
+    else:
+        columns = {name: features[:, position] for position, name in enumerate(FEATURES)}
     pq.write_table(
-        pa.table({ID: ids, **columns}),
+        pa.table({ID: np.arange(first_id, first_id + len(features)), **columns}),
         path,
         compression="zstd",
         compression_level=1,

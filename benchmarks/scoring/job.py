@@ -1,4 +1,4 @@
-"""What an engine is asked to do, and when it was ready for it. Needs the standard library only."""
+"""What an engine is asked to do, and what it tells; needs the standard library only."""
 
 import json
 import os
@@ -6,7 +6,14 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+
+class Times(NamedTuple):
+    """When (seconds since 1970) an engine was ready to score, and when all was written."""
+
+    ready: float
+    done: float
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from torch.nn import functional
 
 ID = "id"
 FEATURES = tuple(f"f{number:02}" for number in range(64))
+# Name of the column that has all features, in the other form of the input.
+LISTS = "features"
 LAYERS = (64, 256, 128, 64)
 VECTOR_SIZE = LAYERS[-1]
 # What peers compute at once.

@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import torch
 
-from benchmarks.scoring.job import Job
+from benchmarks.scoring.job import Job, Times
 from benchmarks.scoring.network import (
     FEATURES,
     ID,
@@ -20,7 +20,7 @@ from benchmarks.scoring.network import (
 )
 
 
-def run(job: Job) -> float:
+def run(job: Job) -> Times:
     """One chunk after another, torch with all cores, a file a chunk."""
     torch.set_num_threads(job.threads)
     network = load_network(job.weights)
@@ -41,4 +41,4 @@ def run(job: Job) -> float:
                 **PARQUET,
             )
             number += 1
-    return ready
+    return Times(ready, time.time())

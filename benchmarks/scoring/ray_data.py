@@ -1,11 +1,13 @@
 """Ray Data: `map_batches` with a pool of actors."""
 
+import time
+
 import pyarrow as pa
 import ray
 import ray.data
 import torch
 
-from benchmarks.scoring.job import Job, last_ready, mark_ready
+from benchmarks.scoring.job import Job, Times, last_ready, mark_ready
 from benchmarks.scoring.network import MICRO_BATCH, PARQUET, load_network, score_batch
 from benchmarks.scoring.ray_local import ray_on_this_machine
 
@@ -23,7 +25,7 @@ class Model:
         return pa.Table.from_batches([score_batch(self.network, batch)])
 
 
-def run(job: Job) -> float:
+def run(job: Job) -> Times:
     """Score with actors; the cluster has as many CPUs as there are cores."""
     options = job.options
     torch_threads = job.threads if options.get("torch_threads") else 1
@@ -42,4 +44,4 @@ def run(job: Job) -> float:
             num_cpus=options["cpus"],
         )
         scored.write_parquet(f"local://{job.target}", **PARQUET)
-        return last_ready(job.scratch)
+        return Times(last_ready(job.scratch), time.time())

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import ray
 import torch
 
-from benchmarks.scoring.job import Job
+from benchmarks.scoring.job import Job, Times
 from benchmarks.scoring.network import PARQUET, RESULTS, load_network, score_batch
 from benchmarks.scoring.ray_local import ray_on_this_machine
 
@@ -21,7 +21,7 @@ def score_chunk(network: torch.nn.Module, rows: pa.RecordBatch) -> pa.RecordBatc
     return score_batch(network, rows)
 
 
-def run(job: Job) -> float:
+def run(job: Job) -> Times:
     """Read here, score in remote calls (two a core under way), write here, in order."""
     with ray_on_this_machine(job):
         network = ray.put(load_network(job.weights))
@@ -37,4 +37,4 @@ def run(job: Job) -> float:
                         writer.write_batch(ray.get(under_way.pop(0)))
             for result in under_way:
                 writer.write_batch(ray.get(result))
-        return ready
+        return Times(ready, time.time())

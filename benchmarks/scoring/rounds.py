@@ -15,10 +15,10 @@ from benchmarks.harness import in_own_process, machine, versions
 from benchmarks.scoring import report
 from benchmarks.scoring.data import prepare
 from benchmarks.scoring.job import Job
-from benchmarks.scoring.settings import FORMATS, PEERS, SETTINGS, Options
+from benchmarks.scoring.settings import PEERS, SETTINGS, VARIANTS, Options
 from benchmarks.scoring.trial import Trial, TrialError, run_trial
 
-TRIED_ROWS, FORMAT_RUNS = 500_000, 3
+TRIED_ROWS, VARIANT_RUNS = 500_000, 3
 PEER_PACKAGES = ("daft", "ray", "pyspark", "pandas", "pyarrow", "torch", "numpy")
 
 
@@ -65,7 +65,8 @@ class Benchmark:
             "engines": engines,
             "compared": report.compared(engines, found["rows_per_second"]),
             "ceiling": found,
-            "formats": self._formats(big, min(runs, FORMAT_RUNS)) if "ours" in names else {},
+            "variants": self._variants(big, min(runs, VARIANT_RUNS)) if "ours" in names else {},
+            "imports_alone_bytes": self._imports_alone(small),
             "settings_tried": tried,
             "load_before": round(load, 2),
             "machine": self.machine,
@@ -130,19 +131,25 @@ class Benchmark:
         )
         return trial
 
-    def _formats(self, folder: Path, runs: int) -> dict[str, Any]:
+    def _variants(self, folder: Path, runs: int) -> dict[str, Any]:
         trials: dict[str, list[Trial]] = defaultdict(list)
         errors = {}
         for _ in range(runs):
-            for name in FORMATS:
+            for name, options in VARIANTS.items():
                 try:
-                    trials[name].append(self._trial("ours", {"format": name}, folder))
+                    trials[name].append(self._trial("ours", options, folder))
                 except TrialError as error:
                     errors[name] = str(error)
         return {
             name: {"error": errors[name]} if name in errors else report.engine(trials[name], name)
-            for name in FORMATS
+            for name in VARIANTS
         }
+
+    def _imports_alone(self, folder: Path) -> int:
+        """Memory of a process that has loaded the libraries and the model, and does nothing."""
+        python, engine = Path(sys.executable), "imports_alone"
+        trial = run_trial(folder, python, engine, {}, rows=0, threads=self.threads, checked=False)
+        return trial.peak_bytes
 
     def _job(self, folder: Path) -> Job:
         scratch = folder / "ceiling"

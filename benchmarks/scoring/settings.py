@@ -49,5 +49,13 @@ SETTINGS: dict[str, dict[str, Options]] = {
     },
 }
 PEERS = tuple(name for name in SETTINGS if name != "ours")
-# What ours writes beside the Parquet that all write.
-FORMATS = ("uncompressed", "lz4", "zstd 1", "zstd 3", "Arrow IPC", "Lance")
+# What ours reads and writes beside what all do.
+VARIANTS: dict[str, Options] = {
+    "Parquet, uncompressed": {"format": "uncompressed"},
+    "Parquet, lz4": {"format": "lz4"},
+    "Parquet, zstd level 1": {"format": "zstd 1"},
+    "Parquet, zstd level 3": {"format": "zstd 3"},
+    "Arrow IPC": {"format": "Arrow IPC"},
+    "Lance": {"format": "Lance"},
+    "Parquet, zstd level 1; features read as one list column": {"lists": True},
+}

@@ -11,14 +11,14 @@ import torch
 from pyspark.broadcast import Broadcast
 from pyspark.sql import SparkSession
 
-from benchmarks.scoring.job import Job
+from benchmarks.scoring.job import Job, Times
 from benchmarks.scoring.network import MICRO_BATCH, Network, score_batch
 
 SCHEMA = "id long, score float, vector array<float>"
 _networks: dict[int, Network] = {}
 
 
-def run(job: Job) -> float:
+def run(job: Job) -> Times:
     """Score, after the sample has started the Python workers."""
     spark = _session(job)
     try:
@@ -29,7 +29,7 @@ def run(job: Job) -> float:
         _write(spark, scored, job.sample, os.path.join(job.scratch, "sample"))
         ready = time.time()
         _write(spark, scored, job.source, job.target)
-        return ready
+        return Times(ready, time.time())
     finally:
         spark.stop()
 

@@ -18,7 +18,7 @@ from benchmarks.scoring.job import Job
 from benchmarks.scoring.memory import Observer
 
 REPOSITORY = Path(__file__).parents[2]
-LIMIT_SECONDS = 3600
+LIMIT_SECONDS = 1800
 
 
 @dataclass(frozen=True)
@@ -104,17 +104,17 @@ def _run(python: Path, place: Path, observer: Observer) -> None:
         )
         try:
             process.wait(LIMIT_SECONDS)
-        except BaseException:
-            process.terminate()
-            raise
+        except subprocess.TimeoutExpired:
+            raise TrialError(f"it took more than {LIMIT_SECONDS} s") from None
         finally:
-            _end_what_is_left(observer)
+            # None: it was interrupted, or took too long.
+            _end_what_is_left(observer, patience=0 if process.returncode is None else 10)
     if process.returncode:
         raise TrialError(_reason(log) or f"it ended with {process.returncode}")
 
 
-def _end_what_is_left(observer: Observer, patience: float = 10.0) -> None:
-    """Wait a little for the engine's processes to end by themselves, then end them."""
+def _end_what_is_left(observer: Observer, patience: float) -> None:
+    """Wait some seconds for the engine's processes to end by themselves, then end them."""
     deadline = time.monotonic() + patience
     while left := observer.processes():
         for pid in left:
