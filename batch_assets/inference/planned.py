@@ -1,6 +1,7 @@
 """A network on a device, and the plan by which it is computed, chosen on the first rows."""
 
 import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from batch_assets.inference.compiling import compiled_network, consider_compilin
 from batch_assets.inference.compute import Compute, DoesNotFit, Job, Network
 from batch_assets.inference.memory import memory_budget
 from batch_assets.inference.plan import ComputePlan, PlanChanged
-from batch_assets.inference.precision import choose_precision, modes
+from batch_assets.inference.precision import choose_precision, modes, one_thread
 from batch_assets.inference.shapes import plan_sizes
 from batch_assets.inference.sizing import ROW_STEP, BatchSizer, Learned, half_of
 from batch_assets.inference.stats import EngineStats
@@ -20,6 +21,8 @@ from batch_assets.inference.tuning import Tuning
 
 # Bytes of input and output that a block, which is what goes from stage to stage, may have.
 BLOCK_BYTES = 24 * 2**20
+# About as long takes a block at most.
+BLOCK_SECONDS = 1.0
 Results = tuple[np.ndarray, np.ndarray]
 
 
@@ -65,8 +68,10 @@ class PlannedNetwork:
         self._run: Network = network
         self._memory = 0
         self._kept: Learned | None = None
-        self.size = self._probe()
-        self.block_rows = _block_rows(output_rows, features + self.size, batch_rows)
+        self.size, seconds = self._probe()
+        self.block_rows = _block_rows(
+            output_rows, features + self.size, batch_rows, seconds / threads
+        )
 
     @property
     def plan(self) -> ComputePlan | None:
@@ -219,12 +224,16 @@ class PlannedNetwork:
             rows = half_of(plan.batch_rows)
             self._adopt(self._settled(replace(plan, batch_rows=rows, largest=rows), plan))
 
-    def _probe(self) -> int:
-        """Size of the vectors; also shows that the network takes as many features as named."""
+    def _probe(self) -> tuple[int, float]:
+        """Size of the vectors, and about how many seconds a row takes; also shows that the network
+        takes as many features as named."""
         try:
-            with modes(self._device, False):
+            with modes(self._device, False), one_thread():
                 rows = torch.zeros(ROW_STEP, self._features, device=self._device)
-                return int(self._run(rows)[1].shape[1])
+                size = int(self._run(rows)[1].shape[1])
+                started = time.perf_counter()
+                self._run(rows)[0].cpu()
+                return size, (time.perf_counter() - started) / ROW_STEP
         except RuntimeError as error:
             raise BatchAssetsError(
                 f"The network does not run on {self._features} features on {self._device}: "
@@ -243,9 +252,11 @@ def device_kind(device: torch.device) -> str:
     return f"{name}, torch {torch.__version__}"
 
 
-def _block_rows(rows: int, columns: int, batch_rows: int | None) -> int:
-    """At most so many rows of float32 columns, in and out: a multiple of the batch's rows."""
-    while rows > ROW_STEP and rows * columns * 4 > BLOCK_BYTES:
+def _block_rows(rows: int, columns: int, batch_rows: int | None, seconds: float) -> int:
+    """At most so many rows of float32 columns, in and out, each of which takes so many seconds:
+    no large piece of memory, and soon done, as what stops the work waits for that. A multiple of
+    the batch's rows."""
+    while rows > ROW_STEP and (rows * columns * 4 > BLOCK_BYTES or rows * seconds > BLOCK_SECONDS):
         rows //= 2
     return rows if batch_rows is None else max(batch_rows, rows - rows % batch_rows)
 

@@ -33,6 +33,7 @@ from batch_assets.inference.tuning import Tuning
 OUTPUT_ROWS = 65_536
 # Bytes that wait between two stages.
 QUEUED_BYTES = 16 * 2**20
+QUEUED_BLOCKS = 8
 SCORE = "score"
 VECTOR = "vector"
 INPUT_HASH = "input_hash"
@@ -186,7 +187,8 @@ class Scorer:
                 ),
                 stats.reading,
             ),
-            size=lambda block: block.nbytes,
+            # Few blocks, too: with a slow network, what waits delays the end of a stream.
+            size=lambda block: max(block.nbytes, QUEUED_BYTES // QUEUED_BLOCKS),
             limit=QUEUED_BYTES,
             blocked=lambda seconds: None,
         )

@@ -17,7 +17,7 @@ from batch_assets.inference.sizing import GAIN, ROW_STEP
 Run = Callable[[Tensor], np.ndarray]
 
 SMALLEST = 32
-# Sizes below this are compared on as many rows.
+# Sizes below this are compared on as many rows, unless these take long.
 COMPARED_ROWS = 2048
 # A batch that takes longer is the last that is compared: larger ones are not used.
 LONG_SECONDS = 2.0
@@ -83,7 +83,10 @@ def _compared(run: Run, sample: Tensor, largest: int) -> tuple[int, list[int]]:
 
 def _smallest(run: Run, sample: Tensor) -> int:
     """The smallest size from which on all agree up to 256."""
-    sample = sample[:COMPARED_ROWS]
+    started = time.perf_counter()
+    run(sample[:ROW_STEP])
+    is_slow = COMPARED_ROWS // ROW_STEP * (time.perf_counter() - started) > LONG_SECONDS
+    sample = sample[: ROW_STEP if is_slow else COMPARED_ROWS]
     expected, size = _batches(run, sample, ROW_STEP), ROW_STEP
     while size > SMALLEST and np.array_equal(_batches(run, sample, size // 2), expected):
         size //= 2

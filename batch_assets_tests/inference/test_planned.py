@@ -1,3 +1,4 @@
+import time
 from pathlib import Path
 
 import numpy as np
@@ -153,3 +154,16 @@ def test_a_plan_to_compile_is_followed_by_each_process(tmp_path: Path) -> None:
     model = planned(Linear(), tuning)
     few, _ = model.run_few(ROWS[:3], model.prepare(None))
     assert few.tobytes() == compiled[:3].tobytes()
+
+
+class Slow(nn.Module):
+    """A millisecond a row."""
+
+    def forward(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        time.sleep(len(rows) / 1000)
+        return rows[:, 0], rows
+
+
+def test_a_slow_network_works_in_blocks_that_are_soon_done() -> None:
+    assert planned(Slow()).block_rows <= 1024
+    assert planned(Sized()).block_rows == 8192
