@@ -85,6 +85,18 @@ class Settings(BaseSettings):
     )
     training_days: int = Field(28, ge=2, description="Days that a first model is trained on.")
     training_seed: int = Field(7, description="Seed of everything random in training.")
+    training_weekday: Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"] = Field(
+        "sun", description="Day of the week on which a new model is trained."
+    )
+    comparison_days: int = Field(
+        7, ge=1, description="Newest labelled days on which a new model is compared with the live."
+    )
+    promotion_margin: float = Field(
+        0.005, ge=0, le=1, description="Average precision by which a new model has to be better."
+    )
+    rescore_days: int = Field(
+        90, ge=0, description="How many of the newest scored days a newly live model scores again."
+    )
     device: str = Field(
         "auto",
         pattern=r"^(auto|cpu|mps|cuda|cuda:\d+(, ?cuda:\d+)*)$",

@@ -137,8 +137,16 @@ class Builder:
                 self.warehouse.replace_days(state.snapshot(table), staged[table], chunk)
 
 
-def produce_sql(step: Step) -> Produce:
-    """Stages what the step's SQL statements select."""
+def _no_more(connection: "Connection") -> None:
+    """Nothing."""
+
+
+def produce_sql(step: Step, prepare: Callable[["Connection"], None] = _no_more) -> Produce:
+    """Stages what the step's SQL statements select.
+
+    Args:
+        prepare: adds to the connection, after the statements that prepare views, what SQL cannot.
+    """
 
     def produce(
         connection: "Connection", state: State, days: Sequence[date], folder: Path
@@ -146,6 +154,7 @@ def produce_sql(step: Step) -> Produce:
         _INPUTS[step.name](connection, state, days[0], days[-1])
         for name in step.statements:
             connection.execute(sql_text(name))
+        prepare(connection)
         return {t: _copy(connection, step, state, t, days, folder) for t in step.tables}
 
     return produce
@@ -228,7 +237,10 @@ def _totals_inputs(connection: "Connection", state: State, first: date, last: da
 
 
 def _report_inputs(connection: "Connection", state: State, first: date, last: date) -> None:
-    _register_days(connection, state, days_between(first, last), tables.FRAUD_PREDICTIONS)
+    days = days_between(first, last)
+    _register_days(
+        connection, state, days, tables.FRAUD_PREDICTIONS, tables.TRANSACTION_FEATURES
+    )
 
 
 def _register_days(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -31,6 +31,13 @@ ROWS = 1_048_576
 SECONDS = 20.0
 """Seconds after which a chunk ends, at the next block of rows."""
 READ_ROWS = 65_536
+WATCHED = 8
+"""Of so many chunks in one the cache watches whether it would pay, where it does not."""
+# Without a dictionary of values that hardly repeat, and statistics that nobody filters by.
+ENCODING: dict[str, Any] = {
+    "use_dictionary": ["customer_id", "terminal_id", "model_version", "scored_at"],
+    "write_statistics": ["transaction_id", "customer_id", "terminal_id", "happened_at", "score"],
+}
 
 Constants = Mapping[str, object]
 cache_of_one = lru_cache(maxsize=1)
@@ -89,6 +96,7 @@ class ChunkWorker:
         self._options = cache
         self._earlier = cache_of_one(self._look_up)
         self._cache = cache_of_one(self._open_cache)
+        self._chunks = 0
 
     def __call__(self, task: ChunkTask) -> Chunk:
         """Score a chunk, or as much of it as can be done before a stop."""
@@ -101,11 +109,13 @@ class ChunkWorker:
             raise PlanChanged(f"{task.day}: {scorer.salt} came after {task.salt}")
         earlier = self._earlier(task.day, task.before, task.model_version)
         cache = self._cache(task.salt)
-        known = [place for place in (earlier, cache) if place is not None]
+        asked = cache is not None and (cache.in_use or self._chunks % WATCHED == 0)
+        self._chunks += 1
+        known = [place for place in (earlier, cache if asked else None) if place is not None]
         chunk = score_chunk(
             task, scorer, self._vectors, stop_asked, FirstOf(*known) if known else None
         )
-        if cache is not None:
+        if cache is not None and asked:
             cache.close()
         return chunk
 
@@ -163,7 +173,7 @@ def score_chunk(
     schema = tables.FRAUD_PREDICTIONS.file_schema
     path = folder / name
     try:
-        with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        with pq.ParquetWriter(path, schema, compression="zstd", **ENCODING) as writer:
 
             def vector_batches() -> Iterator[pa.RecordBatch]:
                 for batch in _scored(task, scorer, stats, stop, known):

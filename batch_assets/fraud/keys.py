@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cached_property
+from importlib.resources import files
 
 from batch_assets.fraud import tables
 from batch_assets.fraud.features import LOOK_BACK_DAYS
@@ -22,6 +23,9 @@ from batch_assets.storage.tables import Table
 from batch_assets.storage.warehouse import DataFile, Snapshot, Warehouse
 
 
+PACKAGE = files("batch_assets")
+
+
 @dataclass(frozen=True)
 class Step:
     """Tables that are built together, a day at a time, and what decides their content.
@@ -30,6 +34,7 @@ class Step:
         tables: in the order of their commits; the last one says that the day is done.
         upstream: steps whose days from ``look_back`` days before a day to that day go into it.
         statements: SQL files that prepare the views which the tables' own statements read.
+        code: Python files, by their path in the package, that the content follows from, too.
     """
 
     name: str
@@ -37,13 +42,15 @@ class Step:
     upstream: tuple[str, ...] = ()
     look_back: int = 0
     statements: tuple[str, ...] = ()
+    code: tuple[str, ...] = ()
 
     @property
     def version(self) -> str:
-        """Changes when the SQL of the step changes; shown as code version in Dagster."""
+        """Changes when the SQL or code of the step changes; the code version in Dagster."""
         names = [*self.statements, *(table.name for table in self.tables)]
         columns = [f"{t.name}:{t.schema}" for t in self.tables]
-        return digest(*(_sql_or_name(name) for name in names), *columns)[:8]
+        code = [PACKAGE.joinpath(path).read_text(encoding="utf-8") for path in self.code]
+        return digest(*(_sql_or_name(name) for name in names), *columns, *code)[:8]
 
 
 def _sql_or_name(name: str) -> str:
@@ -84,7 +91,13 @@ FEATURES = Step(
 PREDICTIONS = Step(
     "fraud_predictions", (tables.FRAUD_PREDICTIONS,), upstream=("transaction_features",)
 )
-REPORT = Step("daily_risk_report", (tables.DAILY_RISK_REPORT,), upstream=("fraud_predictions",))
+REPORT = Step(
+    "daily_risk_report",
+    (tables.DAILY_RISK_REPORT,),
+    upstream=("fraud_predictions", "transaction_features"),
+    statements=("daily_risk_report_prepare", "alert_features", "feature_medians"),
+    code=("fraud/reasons.py", "fraud/features.py", "inference/attribution.py"),
+)
 
 STEPS = {s.name: s for s in (RATES, CLEAN, LABELS, TOTALS, FEATURES, PREDICTIONS, REPORT)}
 MISSING = "missing"

@@ -8,7 +8,20 @@ from batch_assets import progress
 from batch_assets.fraud.features import FEATURES
 from batch_assets.fraud.pipeline import Pipeline
 from batch_assets.fraud.scorer import MODEL
-from batch_assets.fraud.training_data import MOST_TRAINING_ROWS, labelled_rows
+from batch_assets.fraud.training_data import MOST_TRAINING_ROWS, labelled_days, labelled_rows
+
+
+def newest_training_days(pipeline: Pipeline) -> list[date]:
+    """The newest ``training_days`` days whose labels have had time to arrive.
+
+    While a version is live, the newest ``comparison_days`` of them, but at most half, are left
+    out: on those the new one is compared with it.
+    """
+    days = labelled_days(pipeline, pipeline.state())
+    settings = pipeline.settings
+    if pipeline.models.live(MODEL):
+        days = days[: len(days) - min(settings.comparison_days, len(days) // 2)]
+    return days[-settings.training_days :]
 
 
 def train_on(
@@ -33,6 +46,6 @@ def train_on(
 def train_and_save(
     pipeline: Pipeline, days: Sequence[date], seed: int
 ) -> tuple[str, dict[str, Any]]:
-    """Train on ``days`` and save the model, not yet live; returns version and card."""
+    """Train on ``days`` and save the model as a candidate; returns version and card."""
     tensors, card = train_on(pipeline, days, seed)
     return pipeline.models.save(tensors, card), card

@@ -85,11 +85,11 @@ def bootstrap_days(pipeline: Pipeline, arrivals: Sequence[date]) -> tuple[list[d
     return days_between(first, last), days_between(first, min(newest, last + delay))
 
 
-def recent_training_days(pipeline: Pipeline, state: State) -> list[date]:
-    """The newest ``training_days`` days of features whose labels have had time to arrive."""
+def labelled_days(pipeline: Pipeline, state: State) -> list[date]:
+    """Days with features whose labels have had time to arrive, else all that have features."""
     built = sorted(state.snapshot(tables.TRANSACTION_FEATURES).by_day)
     held = [d for d in built if state.snapshot(tables.TRANSACTION_FEATURES).rows([d])]
     if not held:
         raise BatchAssetsError("there are no features yet: run `batch-assets run` for some days")
     known = [d for d in held if d <= held[-1] - timedelta(days=pipeline.feeds.label_delay_days)]
-    return (known or held)[-pipeline.settings.training_days :]
+    return known or held

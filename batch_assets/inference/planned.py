@@ -20,7 +20,7 @@ from batch_assets.inference.stats import EngineStats
 from batch_assets.inference.tuning import Tuning
 
 # Bytes of input and output that a block, which is what goes from stage to stage, may have.
-BLOCK_BYTES = 24 * 2**20
+BLOCK_BYTES = 12 * 2**20
 # About as long takes a block at most.
 BLOCK_SECONDS = 1.0
 Results = tuple[np.ndarray, np.ndarray]

@@ -32,7 +32,7 @@ from batch_assets.inference.tuning import Tuning
 
 OUTPUT_ROWS = 65_536
 # Bytes that wait between two stages.
-QUEUED_BYTES = 16 * 2**20
+QUEUED_BYTES = 8 * 2**20
 QUEUED_BLOCKS = 8
 SCORE = "score"
 VECTOR = "vector"

@@ -2,7 +2,11 @@
 
     <root>/<name>/<version>/model.safetensors
     <root>/<name>/<version>/card.json
-    <root>/<name>/live                          the version that scoring uses, as text
+    <root>/<name>/<version>/comparison.json     how it did beside the version that was live then
+    <root>/<name>/promotions/000001.json ...    the last one names the version that scoring uses
+
+A version that was saved is a candidate; a promotion makes it the live one, and the one that was
+live before is retired.
 
 A version is the hash of what decides a score, so that training the same thing twice gives the
 same version. Whole directories are renamed into place and never written again. Everything is a
@@ -16,10 +20,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from batch_assets.errors import BatchAssetsError
-from batch_assets.storage.atomic import create_directory, create_file, replace_file
+from batch_assets.storage.atomic import create_directory, replace_file
+from batch_assets.storage.promotions import ANY, VERSION, Promotion, PromotionLog
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,12 +32,12 @@ if TYPE_CHECKING:
 
 WEIGHTS = "model.safetensors"
 CARD = "card.json"
-LIVE = "live"
+COMPARISON = "comparison.json"
+VersionState = Literal["candidate", "live", "retired"]
 # What a card says that decides no score: it leaves the version as it is.
 NOT_IDENTITY = frozenset({"version", "created_at", "metrics", "training_seconds"})
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
-_VERSION = re.compile(r"[0-9a-f]{16}")
 
 
 class UnknownModelError(BatchAssetsError):
@@ -64,7 +69,7 @@ class ModelStore:
     Example:
         >>> store = ModelStore(home / "models")
         >>> version = store.save(network.state_dict(), {"name": "fraud_model", ...})
-        >>> store.promote_if_none(version)
+        >>> store.promote(version, why="first model", instead_of=None)
         >>> model = store.load(store.live("fraud_model"))
     """
 
@@ -127,48 +132,104 @@ class ModelStore:
         found = [path.name for path in self._versions(name or "*")]
         return sorted(found, key=lambda version: (self.card(version)["created_at"], version))
 
+    def find(self, prefix: str, name: str | None = None) -> str:
+        """The one version that begins with ``prefix``.
+
+        Raises UnknownModelError when there is none, BatchAssetsError when there are several.
+        """
+        found = [path.name for path in self._versions(name or "*") if path.name.startswith(prefix)]
+        if not prefix or not found:
+            raise self._unknown(prefix, name)
+        if len(found) > 1:
+            raise BatchAssetsError(
+                f"Several versions begin with {prefix!r}: {', '.join(sorted(found))}. "
+                "Name more digits."
+            )
+        return found[0]
+
     def live(self, name: str) -> str | None:
         """The version that scoring uses, or None before the first was promoted."""
-        try:
-            version = (self.root / name / LIVE).read_bytes().decode().strip()
-        except FileNotFoundError:
-            return None
-        if not _VERSION.fullmatch(version):
-            raise DamagedModelError(
-                f"{self.root / name / LIVE} does not hold a version but {version[:40]!r}. "
-                "Promote a version to write it again."
-            )
-        return version
+        last = self._log(name).last()
+        return last.version if last else None
 
-    def promote(self, version: str, name: str | None = None) -> None:
+    def promotions(self, name: str) -> list[Promotion]:
+        """All that ever became live, the oldest first, rollbacks too."""
+        return self._log(name).all()
+
+    def state(self, version: str, name: str) -> VersionState:
+        """What becomes of a version."""
+        if self.live(name) == version:
+            return "live"
+        was_live = any(version == promotion.version for promotion in self.promotions(name))
+        return "retired" if was_live else "candidate"
+
+    def promote(
+        self,
+        version: str,
+        name: str | None = None,
+        *,
+        why: str = "a person",
+        instead_of: str | None = ANY,
+    ) -> bool:
         """Make a version the live one of its model, in one step for all readers.
 
         The version is read and checked first; raises what ``load`` raises.
+
+        Args:
+            why: kept with the promotion.
+            instead_of: the version that has to be live now, None for no version; ANY for all.
+
+        Returns:
+            Whether the version is live; False if another one than ``instead_of`` was.
         """
         model = self.load(version, name)
-        replace_file(self.root / model.name / LIVE, version.encode())
+        return self._log(model.name).promote(version, why, instead_of)
 
-    def promote_if_none(self, version: str, name: str | None = None) -> bool:
-        """Make a version live unless its model has a live one; of racing callers one wins.
+    def roll_back(self, name: str, why: str = "a person") -> str:
+        """Make live again what was live before the last promotion that still stands.
 
-        Returns whether this call did it.
+        A second rollback goes back one further. The version is read and checked first; raises
+        what ``load`` raises, and BatchAssetsError when nothing was live before.
+
+        Returns:
+            The version that is live now.
         """
-        model = self.load(version, name)
-        return create_file(self.root / model.name / LIVE, version.encode())
+        return self._log(name).roll_back(why, lambda version: self.load(version, name))
+
+    def keep_comparison(self, version: str, name: str, comparison: Mapping[str, Any]) -> None:
+        """Keep how a version did beside another one; replaces what was kept of it before."""
+        content = json.dumps(comparison, indent=2, allow_nan=False, ensure_ascii=False)
+        replace_file(self._find(version, name) / COMPARISON, f"{content}\n".encode())
+
+    def comparison(self, version: str, name: str) -> dict[str, Any] | None:
+        """What was kept by ``keep_comparison``, None if nothing was."""
+        path = self._find(version, name) / COMPARISON
+        try:
+            return dict(json.loads(path.read_bytes()))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise DamagedModelError(f"{path} is damaged: {error}. Delete it.") from error
+
+    def _log(self, name: str) -> PromotionLog:
+        return PromotionLog(self.root / name / "promotions")
 
     def _directory(self, name: str, version: str) -> Path:
         return self.root / name / version
 
     def _versions(self, name: str) -> list[Path]:
-        return [path for path in self.root.glob(f"{name}/*") if _VERSION.fullmatch(path.name)]
+        return [path for path in self.root.glob(f"{name}/*") if VERSION.fullmatch(path.name)]
 
     def _find(self, version: str, name: str | None) -> Path:
-        if _VERSION.fullmatch(version):
+        if VERSION.fullmatch(version):
             for path in self._versions(name or "*"):
                 if path.name == version:
                     return path
+        raise self._unknown(version, name)
+
+    def _unknown(self, version: str, name: str | None) -> UnknownModelError:
         known = ", ".join(path.name for path in self._versions(name or "*")) or "none"
-        raise UnknownModelError(
+        return UnknownModelError(
             f"There is no model version {version!r} in {self.root} (there: {known}). "
             "Name one of these, or train a model first."
         )
