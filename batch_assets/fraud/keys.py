@@ -8,9 +8,10 @@ back on it, and of no other.
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from copy import copy
 from dataclasses import dataclass
 from datetime import date, timedelta
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.resources import files
 
 from batch_assets.fraud import tables
@@ -23,9 +24,6 @@ from batch_assets.storage.tables import Table
 from batch_assets.storage.warehouse import DataFile, Snapshot, Warehouse
 
 
-PACKAGE = files("batch_assets")
-
-
 @dataclass(frozen=True)
 class Step:
     """Tables that are built together, a day at a time, and what decides their content.
@@ -34,7 +32,7 @@ class Step:
         tables: in the order of their commits; the last one says that the day is done.
         upstream: steps whose days from ``look_back`` days before a day to that day go into it.
         statements: SQL files that prepare the views which the tables' own statements read.
-        code: Python files, by their path in the package, that the content follows from, too.
+        code: other files of the package, by their path in it, that decide the content.
     """
 
     name: str
@@ -49,7 +47,7 @@ class Step:
         """Changes when the SQL or code of the step changes; the code version in Dagster."""
         names = [*self.statements, *(table.name for table in self.tables)]
         columns = [f"{t.name}:{t.schema}" for t in self.tables]
-        code = [PACKAGE.joinpath(path).read_text(encoding="utf-8") for path in self.code]
+        code = map(_code, self.code)
         return digest(*(_sql_or_name(name) for name in names), *columns, *code)[:8]
 
 
@@ -58,6 +56,11 @@ def _sql_or_name(name: str) -> str:
         return sql_text(name)
     except FileNotFoundError:
         return name
+
+
+@cache
+def _code(path: str) -> str:
+    return files("batch_assets").joinpath(path).read_text(encoding="utf-8")
 
 
 RATES = Step(
@@ -95,12 +98,23 @@ REPORT = Step(
     "daily_risk_report",
     (tables.DAILY_RISK_REPORT,),
     upstream=("fraud_predictions", "transaction_features"),
-    statements=("daily_risk_report_prepare", "alert_features", "feature_medians"),
-    code=("fraud/reasons.py", "fraud/features.py", "inference/attribution.py"),
+    statements=("daily_risk_report_prepare",),
+    code=(
+        "fraud/sql/alert_features.sql",
+        "fraud/sql/feature_medians.sql",
+        "fraud/features.py",
+        "fraud/reasons.py",
+        "inference/attribution.py",
+    ),
 )
 
 STEPS = {s.name: s for s in (RATES, CLEAN, LABELS, TOTALS, FEATURES, PREDICTIONS, REPORT)}
 MISSING = "missing"
+
+
+def _made_from(step: Step, name: str) -> bool:
+    """Whether a step of this name goes into the step, or is it."""
+    return step.name == name or any(_made_from(STEPS[above], name) for above in step.upstream)
 
 
 class State:
@@ -192,6 +206,15 @@ class State:
         wanted = set(days)
         ids = sorted({i for day in wanted for i in self._repeated_on.get(day, [])})
         return ids, {day for i in ids for day in self.repeated_keys[i]} - wanted
+
+    def under(self, model_version: str) -> "State":
+        """The same look, as if another version were live."""
+        other = copy(self)
+        other.model_version = model_version
+        other._planned = set(self._planned)
+        kept = {name for name, step in STEPS.items() if not _made_from(step, PREDICTIONS.name)}
+        other._keys = {named: key for named, key in self._keys.items() if named[0] in kept}
+        return other
 
     def recorded(self, step: Step, day: date) -> str:
         """Key under which the step's tables hold the day; tables that disagree do not hold it."""

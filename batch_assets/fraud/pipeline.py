@@ -17,7 +17,7 @@ from batch_assets.fraud.chunks import CacheOptions, ChunkWorker, ChunkWorkers
 from batch_assets.fraud.embeddings import EMBEDDINGS
 from batch_assets.fraud.feeds import Feeds, Kind, load_feeds
 from batch_assets.fraud.ingest import RAW, Landing, ingest, look
-from batch_assets.fraud.keys import PREDICTIONS, STEPS, State, Step, days_between
+from batch_assets.fraud.keys import PREDICTIONS, REPORT, STEPS, State, Step, days_between
 from batch_assets.fraud.repeated import check_repeated_keys
 from batch_assets.fraud.scorer import MODEL, load_scorer
 from batch_assets.fraud.scoring import Scoring
@@ -27,6 +27,8 @@ from batch_assets.storage.vectors import VectorStore
 from batch_assets.storage.warehouse import Warehouse
 
 if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection as Connection
+
     from batch_assets.inference.scoring import Scorer
 
 
@@ -105,9 +107,18 @@ class Pipeline:
         built = Built() if built is None else built
         if step is PREDICTIONS:
             self._score(days, built)
+        elif step is REPORT:
+            self._builder(step, produce_sql(step, self._add_reasons)).run(days, built)
         else:
             self._builder(step, produce_sql(step)).run(days, built)
         return built
+
+    def _add_reasons(self, connection: "Connection") -> None:
+        from batch_assets.fraud.explain import Explainer, report_reasons
+
+        report_reasons(
+            Explainer(self.models, self.settings.home, self.settings.currency), connection
+        )
 
     def _builder(self, step: Step, produce: Produce) -> Builder:
         return Builder(
@@ -223,6 +234,26 @@ class Pipeline:
         """Days on which any table is not what it is to be, given the raw tables and the model."""
         state = self.state()
         return sorted({d for step in _steps(state) for d in state.stale(step, days, settled=True)})
+
+    def outdated_by_model(self, days: Sequence[date]) -> list[date]:
+        """Of these days those on which nothing but the version that was live is out of date."""
+        state = self.state()
+        steps = _steps(state)
+        rest = {d for step in steps for d in state.stale(step, days, settled=True)}
+        found: set[date] = set()
+        versions = {promotion.version for promotion in self.models.promotions(MODEL)}
+        for version in versions - {state.model_version}:
+            before = state.under(version)
+            still = {d for step in steps for d in before.stale(step, rest, settled=True)}
+            found |= rest - still
+            rest = still
+        return sorted(found)
+
+    def days_to_rescore(self) -> list[date]:
+        """Of the newest ``rescore_days`` scored days those that another version has scored."""
+        scored = sorted(self.warehouse.snapshot(tables.FRAUD_PREDICTIONS).by_day)
+        bound = self.settings.rescore_days
+        return self.outdated_by_model(scored[-bound:] if bound else [])
 
     def wanted_keys(self, days: Sequence[date]) -> list[str]:
         """Keys that all tables of these days are to have."""

@@ -5,19 +5,31 @@ from datetime import date
 from typing import Any
 
 from batch_assets import progress
+from batch_assets.errors import BatchAssetsError
 from batch_assets.fraud.features import FEATURES
 from batch_assets.fraud.pipeline import Pipeline
 from batch_assets.fraud.scorer import MODEL
-from batch_assets.fraud.training_data import MOST_TRAINING_ROWS, labelled_days, labelled_rows
+from batch_assets.fraud.training_data import (
+    MOST_TRAINING_ROWS,
+    days_with_features,
+    labelled_days,
+    labelled_rows,
+)
 
 
 def newest_training_days(pipeline: Pipeline) -> list[date]:
     """The newest ``training_days`` days whose labels have had time to arrive.
 
     While a version is live, the newest ``comparison_days`` of them, but at most half, are left
-    out: on those the new one is compared with it.
+    out: on those the new one is compared with it. Where no label has had time, all days count.
+
+    Raises:
+        BatchAssetsError: there are no features.
     """
-    days = labelled_days(pipeline, pipeline.state())
+    state = pipeline.state()
+    days = labelled_days(pipeline, state) or days_with_features(state)
+    if not days:
+        raise BatchAssetsError("there are no features yet: run `batch-assets run` for some days")
     settings = pipeline.settings
     if pipeline.models.live(MODEL):
         days = days[: len(days) - min(settings.comparison_days, len(days) // 2)]

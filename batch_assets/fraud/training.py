@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pyarrow as pa
 import torch
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import precision_recall_curve, roc_auc_score
 from torch import Tensor
 
 from batch_assets.errors import BatchAssetsError
@@ -225,9 +225,19 @@ def _fit_twice(
         "validation_frauds": validation.frauds,
         "validation_average_precision": best.average_precision,
         "validation_auc": float(roc_auc_score(validation.labels, scores)),
+        "precision_by_recall": precision_by_recall(validation.labels, scores),
         "best_epoch": best.epoch,
         "learning_curve": [asdict(epoch) for epoch in curve],
     }
+
+
+def precision_by_recall(labels: np.ndarray, scores: np.ndarray) -> list[list[float]]:
+    """Recall (.05, .10, ... 1) and the best precision with which at least that much is found."""
+    precision, recall, _ = precision_recall_curve(labels, scores)
+    return [
+        [step / 20, round(float(precision[recall >= step / 20 - 1e-9].max()), 4)]
+        for step in range(1, 21)
+    ]
 
 
 def _scaling(network: TabularNetwork, names: Sequence[str]) -> dict[str, dict[str, Any]]:

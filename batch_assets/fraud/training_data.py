@@ -85,11 +85,14 @@ def bootstrap_days(pipeline: Pipeline, arrivals: Sequence[date]) -> tuple[list[d
     return days_between(first, last), days_between(first, min(newest, last + delay))
 
 
+def days_with_features(state: State) -> list[date]:
+    """Days that have a row of features, ascending."""
+    features = state.snapshot(tables.TRANSACTION_FEATURES)
+    return [day for day in sorted(features.by_day) if features.rows([day])]
+
+
 def labelled_days(pipeline: Pipeline, state: State) -> list[date]:
-    """Days with features whose labels have had time to arrive, else all that have features."""
-    built = sorted(state.snapshot(tables.TRANSACTION_FEATURES).by_day)
-    held = [d for d in built if state.snapshot(tables.TRANSACTION_FEATURES).rows([d])]
-    if not held:
-        raise BatchAssetsError("there are no features yet: run `batch-assets run` for some days")
-    known = [d for d in held if d <= held[-1] - timedelta(days=pipeline.feeds.label_delay_days)]
-    return known or held
+    """Those whose labels have had time to arrive until the newest of them."""
+    days = days_with_features(state)
+    delay = timedelta(days=pipeline.feeds.label_delay_days)
+    return [day for day in days if day <= days[-1] - delay]

@@ -1,6 +1,6 @@
 """The fraud model: trained on days whose labels are known, saved under the hash of its content."""
 
-from datetime import date
+from datetime import date, timedelta
 from importlib import resources
 from typing import Any
 
@@ -14,8 +14,8 @@ from batch_assets.fraud.keys import days_between
 from batch_assets.fraud.landing import digest
 from batch_assets.fraud.plots import line_plot
 from batch_assets.fraud.scorer import MODEL
-from batch_assets.fraud.train_model import train_and_save
-from batch_assets.fraud.training_data import recent_training_days
+from batch_assets.fraud.train_model import newest_training_days, train_and_save
+from batch_assets.fraud.versions import judge
 from batch_assets.running import this_process_runs
 from batch_assets.settings import load_settings
 from batch_assets.storage.resources import ModelStoreResource, WarehouseResource
@@ -47,8 +47,11 @@ class TrainingConfig(dg.Config):
         ),
         "dagster/column_lineage": column_lineage({"model_version": _SOURCES}),
     },
+    freshness_policy=dg.FreshnessPolicy.time_window(
+        fail_window=timedelta(days=7, hours=load_settings().freshness_hours)
+    ),
     description="A small network with piecewise-linear encoded inputs; the version that it is "
-    "given is a hash of its content, and the newest one is live.",
+    "given is a hash of its content. It goes live if it is better than the version that is.",
 )
 def fraud_model(
     context: dg.AssetExecutionContext,
@@ -56,7 +59,7 @@ def fraud_model(
     warehouse: WarehouseResource,
     models: ModelStoreResource,
 ) -> dg.MaterializeResult[Any]:
-    """Train, save, and make the result the live model."""
+    """Train, save as a candidate, and make it live if it is the first one or better."""
     this_process_runs(context.run.run_id)
     with pipeline_of(warehouse, models=models) as pipeline:
         if config.from_day and config.to_day:
@@ -64,22 +67,40 @@ def fraud_model(
                 date.fromisoformat(config.from_day), date.fromisoformat(config.to_day)
             )
         else:
-            days = recent_training_days(pipeline, pipeline.state())
+            days = newest_training_days(pipeline)
         version, card = train_and_save(pipeline, days, config.seed)
-        pipeline.models.promote(version, MODEL)
-    curve = [(p["epoch"], p["average_precision"]) for p in card["metrics"]["learning_curve"]]
+        comparison = judge(pipeline, version)
+        state = pipeline.models.state(version, MODEL)
+    context.log.info("%s is %s: %s", version, state, comparison["reason"])
     return dg.MaterializeResult(
         metadata={
             "model_version": version,
+            "state": state,
+            "decision": comparison["reason"],
+            "comparison": dg.JsonMetadataValue(comparison),
             "training_days": f"{days[0]} to {days[-1]}",
             "training_rows": card["training_rows"],
             "training_frauds": card["training_frauds"],
-            **{
-                name: value
-                for name, value in card["metrics"].items()
-                if isinstance(value, int | float)
-            },
-            "learning_curve": line_plot("average precision by epoch", curve),
+            **_plain_metrics(card["metrics"]),
+            **_plots(card["metrics"]),
             "card": dg.JsonMetadataValue(card),
         }
     )
+
+
+def _plain_metrics(metrics: dict[str, Any]) -> dict[str, int | float]:
+    return {name: value for name, value in metrics.items() if isinstance(value, int | float)}
+
+
+def _plots(metrics: dict[str, Any]) -> dict[str, dg.MarkdownMetadataValue]:
+    """How the network learned, and what it then found on the days held out."""
+    curve = metrics["learning_curve"]
+    return {
+        "learning_curve": line_plot(
+            "average precision by epoch", [(p["epoch"], p["average_precision"]) for p in curve]
+        ),
+        "loss": line_plot("loss by epoch", [(p["epoch"], p["loss"]) for p in curve]),
+        "precision_by_recall": line_plot(
+            "precision by recall, on the validation days", metrics["precision_by_recall"]
+        ),
+    }
