@@ -13,7 +13,15 @@ import typer
 from rich.markup import escape
 
 from batch_assets.errors import BatchAssetsError
-from batch_assets.show import console, print_json, print_table, progress_bars, status_tables
+from batch_assets.model_commands import models
+from batch_assets.show import (
+    Json,
+    console,
+    print_json,
+    print_table,
+    progress_bars,
+    status_tables,
+)
 
 if TYPE_CHECKING:
     from batch_assets.fraud.pipeline import Pipeline
@@ -29,6 +37,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.add_typer(models)
 out = console(sys.stdout)
 err = console(sys.stderr)
 
@@ -51,7 +60,6 @@ def _day_option(name: str, what: str) -> Any:
     return typer.Option(name, parser=_day, metavar="DAY", help=what)
 
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 From = Annotated[date, _day_option("--from", "First day.")]
 To = Annotated[date, _day_option("--to", "Last day, included.")]
 MaybeFrom = Annotated[date | None, _day_option("--from", "First day.")]
@@ -199,10 +207,26 @@ def similar(
 def alerts(
     day: Annotated[date, _day_option("--day", "Which day.")], top: Top = 100, as_json: Json = False
 ) -> None:
-    """The riskiest customers of a day."""
+    """The riskiest customers of a day, and what raised their scores."""
     from batch_assets.fraud.queries import alerts as alerts_of
 
     print_table(out, alerts_of(_pipeline(), day, top), as_json)
+
+
+@app.command()
+def explain(
+    transaction_id: Annotated[str, typer.Argument(metavar="ID", help="A scored transaction.")],
+    top: Annotated[int, typer.Option(min=1, max=100, help="How many reasons, and frauds.")] = 5,
+    as_json: Json = False,
+) -> None:
+    """Why a transaction was an alert: what raised its score, and the nearest known frauds."""
+    from batch_assets.fraud.explain import explain as explain_one
+    from batch_assets.show import explanation
+
+    found = explain_one(_pipeline(), transaction_id, top=top, neighbours=top)
+    if as_json:
+        return print_json(found)
+    explanation(out, found)
 
 
 @app.command()

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, TextIO
+from typing import Annotated, Any, TextIO
 
 import pyarrow as pa
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
@@ -23,6 +24,7 @@ from rich.table import Table
 from batch_assets import progress
 
 WIDTH_OF_FILES = 300
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
 def console(stream: TextIO) -> Console:
@@ -66,6 +68,8 @@ def _finite(value: Any) -> Any:
 def _cell(value: Any) -> str:
     if value is None:
         return ""
+    if isinstance(value, list):
+        return "; ".join(_cell(one) for one in value)
     return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
@@ -107,6 +111,30 @@ def status_tables(out: Console, found: dict[str, Any]) -> None:
         out.print(
             f"outdated: {len(days)} days, {days[0]} to {days[-1]}; `batch-assets run` rebuilds them"
         )
+
+
+def explanation(out: Console, found: dict[str, Any]) -> None:
+    """Why a transaction has its score, and the frauds most similar to it."""
+    lines = [
+        f"{found['transaction_id']}: {found['amount']:,.2f} {found['currency']}, "
+        f"{found['happened_at']:%Y-%m-%d %H:%M:%S} UTC, customer {found['customer_id']}, "
+        f"terminal {found['terminal_id']}",
+        f"score {found['score']:.4f} by model {found['model_version']}; "
+        f"a usual transaction has {found['usual_score']:.4f}",
+        "",
+    ]
+    raised = [f"  {r['contribution']:+.2f}  {r['text']}" for r in found["reasons"]]
+    lines += (
+        ["what raised it, by how much of the logit:", *raised] if raised else ["nothing raised it"]
+    )
+    for line in [*lines, *(f"note: {note}" for note in found["notes"]), ""]:
+        out.print(line, highlight=False, markup=False, soft_wrap=True)
+    if found["nearest_known_frauds"]:
+        out.print("known frauds that are most similar:")
+        shown = pa.Table.from_pylist(found["nearest_known_frauds"])
+        print_table(out, shown.drop_columns("happened_at"), as_json=False)
+    else:
+        out.print("no fraud is known that was scored by the same model")
 
 
 def cost_tables(out: Console, found: dict[str, Any]) -> None:

@@ -1,6 +1,6 @@
 """Which version of the fraud model is live: compared with the new one, promoted, rolled back."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -158,3 +158,81 @@ def verdict(
     else:
         better, reason = True, f"beat {live} by {new - old:.4f} average precision {when}"
     return found | {"metrics": metrics, "better": better, "reason": reason}
+
+
+def promote_by_hand(pipeline: Pipeline, prefix: str) -> dict[str, Any]:
+    """Make the version that begins with ``prefix`` live; what it returns is that of ``_change``."""
+    version = pipeline.models.find(prefix, MODEL)
+
+    def promote() -> str:
+        pipeline.models.promote(version, MODEL)
+        return version
+
+    return _change(pipeline, promote)
+
+
+def roll_back(pipeline: Pipeline) -> dict[str, Any]:
+    """Make live what was live before."""
+    return _change(pipeline, lambda: pipeline.models.roll_back(MODEL))
+
+
+def _change(pipeline: Pipeline, change: Callable[[], str]) -> dict[str, Any]:
+    """Change what is live.
+
+    Returns:
+        ``version`` (live now), ``before`` (live until now, or None), ``days_to_rescore``, and
+        ``text``, which says so in lines.
+    """
+    promotions = pipeline.models.promotions(MODEL)
+    before = promotions[-1].version if promotions else None
+    version = change()
+    days = pipeline.days_to_rescore()
+    text = [f"{version} is live" + (f", {before} was before" * (before not in (None, version)))]
+    if before == version:
+        text = [f"{version} is live already"]
+    if days:
+        text.append(
+            f"another version scored {len(days)} days, {days[0]} to {days[-1]}: the sensor "
+            "model_promoted has them scored again while `batch-assets dev` runs; or do it now: "
+            f"batch-assets run --from {days[0]} --to {days[-1]}"
+        )
+    return {"version": version, "before": before, "days_to_rescore": days, "text": text}
+
+
+def listed(pipeline: Pipeline) -> list[dict[str, Any]]:
+    """A summary of each version, the newest first."""
+    return [_summary(pipeline, v) for v in reversed(pipeline.models.versions(MODEL))]
+
+
+def shown(pipeline: Pipeline, prefix: str) -> dict[str, Any]:
+    """Summary, promotions, comparison and card of the version that begins with ``prefix``."""
+    models = pipeline.models
+    version = models.find(prefix, MODEL)
+    return _summary(pipeline, version) | {
+        "promotions": [
+            {"at": p.at, "why": p.why, "rollback": p.takes_back is not None}
+            for p in models.promotions(MODEL)
+            if p.version == version
+        ],
+        "comparison": models.comparison(version, MODEL),
+        "card": models.card(version, MODEL),
+    }
+
+
+def _summary(pipeline: Pipeline, version: str) -> dict[str, Any]:
+    models = pipeline.models
+    card = models.card(version, MODEL)
+    days = card.get("training_days")
+    state = models.state(version, MODEL)
+    comparison = models.comparison(version, MODEL) or {}
+    return {
+        "version": version,
+        "state": state,
+        "live_since": models.promotions(MODEL)[-1].at if state == "live" else None,
+        "kind": card["kind"],
+        "created_at": card["created_at"],
+        "trained_from": days.get("first") if isinstance(days, dict) else None,
+        "trained_to": days.get("last") if isinstance(days, dict) else None,
+        "validation_average_precision": card.get("metrics", {}).get("validation_average_precision"),
+        "decision": comparison.get("reason"),
+    }

@@ -1,0 +1,106 @@
+"""``batch-assets models ...``: the versions of the model, and which of them is live."""
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from batch_assets.show import Json, console, print_json, print_table
+
+if TYPE_CHECKING:
+    from batch_assets.fraud.pipeline import Pipeline
+
+models = typer.Typer(
+    name="models",
+    help="The versions of the model: candidates, the live one, and those that were live.",
+)
+out = console(sys.stdout)
+_LISTED = (
+    "version",
+    "state",
+    "live_since",
+    "trained_from",
+    "trained_to",
+    "validation_average_precision",
+    "decision",
+)
+Version = Annotated[str, typer.Argument(metavar="VERSION", help="Its first digits are enough.")]
+
+
+def _pipeline() -> "Pipeline":
+    from batch_assets.fraud.run import open_pipeline
+
+    return open_pipeline()
+
+
+@models.command("list")
+def list_versions(as_json: Json = False) -> None:
+    """All versions, the newest first: state, since when live, trained on, how it compared."""
+    import pyarrow as pa
+
+    from batch_assets.fraud.versions import listed
+
+    found = listed(_pipeline())
+    if as_json:
+        return print_json(found)
+    if not found:
+        out.print("there is no model yet; `batch-assets run` trains one")
+        return
+    rows = [
+        {name: row[name] for name in _LISTED}
+        | {"live_since": row["live_since"] and f"{row['live_since']:%F %R}"}
+        for row in found
+    ]
+    print_table(out, pa.Table.from_pylist(rows), as_json=False)
+
+
+@models.command()
+def show(version: Version, as_json: Json = False) -> None:
+    """One version: when it was live and why, how it compared, and its card."""
+    from batch_assets.fraud.versions import shown
+
+    found = shown(_pipeline(), version)
+    if as_json:
+        return print_json(found)
+    card, promotions = found.pop("card"), found.pop("promotions")
+    comparison = found.pop("comparison") or {}
+    plain = {n: v for n, v in card.items() if isinstance(v, str | int | float)}
+    for name, value in {**found, **plain, "features": ", ".join(card["features"])}.items():
+        _line(name, value)
+    for version, metrics in comparison.get("metrics", {}).items():
+        _line("compared", f"{version}: {_in_words(metrics)}")
+    for promotion in promotions:
+        how = "back again" if promotion["rollback"] else "went live"
+        _line(how, f"{promotion['at']:%F %R} UTC: {promotion['why']}")
+
+
+def _line(name: str, value: Any) -> None:
+    text = f"{value:.4f}" if isinstance(value, float) else "" if value is None else value
+    out.print(f"{name:30} {text}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _in_words(metrics: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+
+
+@models.command()
+def promote(version: Version, as_json: Json = False) -> None:
+    """Make a version live, whatever a comparison says; days that it did not score are then."""
+    from batch_assets.fraud.versions import promote_by_hand
+
+    _tell(promote_by_hand(_pipeline(), version), as_json)
+
+
+@models.command()
+def rollback(as_json: Json = False) -> None:
+    """Make live again what was live before; a second time, what was before that."""
+    from batch_assets.fraud.versions import roll_back
+
+    _tell(roll_back(_pipeline()), as_json)
+
+
+def _tell(change: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        return print_json({name: value for name, value in change.items() if name != "text"})
+    for line in change["text"]:
+        out.print(line, highlight=False, markup=False)
