@@ -7,7 +7,7 @@ process built meanwhile is not built again.
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +15,10 @@ from batch_assets.fraud import tables
 from batch_assets.fraud.features import days_read
 from batch_assets.fraud.keys import (
     CLEAN,
+    DRIFT,
     FEATURES,
     LABELS,
+    QUALITY,
     RATES,
     REPORT,
     TOTALS,
@@ -173,6 +175,7 @@ def _copy(
         "first_day": days[0],
         "last_day": days[-1],
         "rate_max_age_days": state.settings.rate_max_age_days,
+        "labels_known_until": state.labels_known_until,
     }
     parameters = {name: value for name, value in every.items() if f"${name}" in sql}
     target = folder / table.name
@@ -238,9 +241,19 @@ def _totals_inputs(connection: "Connection", state: State, first: date, last: da
 
 def _report_inputs(connection: "Connection", state: State, first: date, last: date) -> None:
     days = days_between(first, last)
-    _register_days(
-        connection, state, days, tables.FRAUD_PREDICTIONS, tables.TRANSACTION_FEATURES
-    )
+    _register_days(connection, state, days, tables.FRAUD_PREDICTIONS, tables.TRANSACTION_FEATURES)
+
+
+def _quality_inputs(connection: "Connection", state: State, first: date, last: date) -> None:
+    _register_days(connection, state, days_between(first, last), tables.FRAUD_PREDICTIONS)
+    days = days_between(first - timedelta(days=QUALITY.look_back), last)
+    _register_days(connection, state, days, tables.FRAUD_LABELS, tables.CLEAN_TRANSACTIONS)
+
+
+def _drift_inputs(connection: "Connection", state: State, first: date, last: date) -> None:
+    days = days_between(first, last)
+    _register_days(connection, state, days, tables.FRAUD_PREDICTIONS)
+    register_drift_rows(connection, state, days)
 
 
 def _register_days(
@@ -282,4 +295,6 @@ _INPUTS = {
     TOTALS.name: _totals_inputs,
     FEATURES.name: _features_inputs,
     REPORT.name: _report_inputs,
+    QUALITY.name: _quality_inputs,
+    DRIFT.name: _drift_inputs,
 }

@@ -92,12 +92,13 @@ def report_of_days(pipeline: Pipeline, days: Sequence[date]) -> DayMetadata:
     riskiest = _by_day(pipeline, "insight_report", days, tables.DAILY_RISK_REPORT)
     quality = quality_of_days(pipeline, _quality_window(pipeline, days))
     delay = timedelta(days=pipeline.feeds.label_delay_days)
-    names = ("rank", "customer_id", "max_score", "tx_count", "transaction_id")
-    kinds = ("int", "string", "float", "int", "string")
+    names = ("rank", "customer_id", "max_score", "tx_count", "transaction_id", "reasons")
+    kinds = ("int", "string", "float", "int", "string", "string")
     schema = dg.TableSchema([dg.TableColumn(n, k) for n, k in zip(names, kinds, strict=True)])
 
     def of_day(day: date) -> dict[str, Any]:
-        records = [dg.TableRecord({n: row[n] for n in names}) for row in riskiest.get(day, [])]
+        rows = [{**r, "reasons": "; ".join(r["reasons"] or [])} for r in riskiest.get(day, [])]
+        records = [dg.TableRecord({n: row[n] for n in names}) for row in rows]
         known = [d for d in sorted(quality) if d <= day - delay][-QUALITY_DAYS:]
         shown: dict[str, Any] = {}
         if records:

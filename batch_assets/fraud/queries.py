@@ -111,7 +111,10 @@ def _files_status(pipeline: Pipeline) -> dict[str, Any]:
 
 
 def alerts(pipeline: Pipeline, day: date, top: int) -> pa.Table:
-    """The riskiest customers of a day: rank, customer_id, max_score, transaction_id, and more."""
+    """The riskiest customers of a day: rank, customer_id, max_score, transaction_id, and more.
+
+    The reasons are those of the daily risk report: of the first 100, null where it is not built.
+    """
     snapshot = pipeline.warehouse.snapshot(tables.FRAUD_PREDICTIONS)
     if day not in snapshot.by_day:
         newest = max(snapshot.by_day, default=None)
@@ -121,6 +124,8 @@ def alerts(pipeline: Pipeline, day: date, top: int) -> pa.Table:
         )
     with pipeline.warehouse.connect() as connection:
         snapshot.register(connection, snapshot.on([day]))
+        report = pipeline.warehouse.snapshot(tables.DAILY_RISK_REPORT)
+        report.register(connection, report.on([day]))
         return connection.sql(sql_text("alerts"), params={"top": top}).to_arrow_table()
 
 

@@ -216,9 +216,67 @@ DAILY_RISK_REPORT = Table(
         "tx_count": (pa.int64(), "Transactions of the day."),
         "amount_sum": (MONEY, "Their sum, reporting currency."),
         "model_version": (TEXT, "Model that scored them."),
+        "reasons": (
+            pa.list_(TEXT),
+            "What raised that score, the most important first; null after the first 100.",
+        ),
         "day": (DATE, "UTC day."),
     },
     "Customers of a day by risk, the riskiest 1,000.",
+)
+PREDICTION_QUALITY = Table(
+    "prediction_quality",
+    {
+        "measured": (pa.bool_(), "Labels are known; until then all measures are null."),
+        "transactions": (pa.int64(), "Scored transactions."),
+        "labels": (pa.int64(), "Of them, how many have a label; those without count as genuine."),
+        "left_out": (
+            pa.int64(),
+            "Transactions of customers known as compromised before the day: not in what follows.",
+        ),
+        "frauds": (pa.int64(), "Fraudulent transactions."),
+        "auc": (pa.float64(), "Area under the ROC curve; null unless there are both classes."),
+        "average_precision": (pa.float64(), "Null without frauds."),
+        "card_precision_at_100": (
+            pa.float64(),
+            "Compromised among the 100 customers with the highest scores, divided by 100.",
+        ),
+        "card_precision_at_100_ceiling": (pa.float64(), "What no score can surpass that day."),
+        "fraud_amount": (MONEY, "Sum of the frauds, reporting currency."),
+        "fraud_value_caught": (
+            pa.float64(),
+            "Share of that amount at those 100 customers; null without frauds.",
+        ),
+        "mean_score": (pa.float64(), "To be compared with fraud_share."),
+        "fraud_share": (pa.float64(), "Share of the transactions that are frauds."),
+        "brier_score": (pa.float64(), "Mean squared difference of score and label."),
+        "calibration_error": (pa.float64(), "Expected calibration error, in ten bins."),
+        "model_version": (TEXT, "Model that scored."),
+        "day": (DATE, "UTC day of the transactions."),
+    },
+    "How good the scores of each day were, once its labels are known: one row a day.",
+)
+FEATURE_DRIFT = Table(
+    "feature_drift",
+    {
+        "feature": (
+            TEXT,
+            "Input of the model; or score, new_customer, new_terminal (none in 30 days before).",
+        ),
+        "transactions": (pa.int64(), "Transactions of the day."),
+        "missing_share": (pa.float64(), "Share of them without a value."),
+        "trained_missing_share": (pa.float64(), "The same on the training days."),
+        "psi": (
+            pa.float64(),
+            "Population stability index against the same weekdays of the model's training days, "
+            "by deciles; null if there are too few rows to tell, or no such days.",
+        ),
+        "moved": (TEXT, "The values whose share differs most from that of the training days."),
+        "model_version": (TEXT, "Model that scored the day."),
+        "day": (DATE, "UTC day."),
+    },
+    "How far the values of each day are from those that the model was trained on; grain: day and "
+    "feature.",
 )
 INFERENCE_LEDGER = Table(
     "inference_ledger",
@@ -287,5 +345,7 @@ TABLES = (
     TRANSACTION_FEATURES,
     FRAUD_PREDICTIONS,
     DAILY_RISK_REPORT,
+    PREDICTION_QUALITY,
+    FEATURE_DRIFT,
     INFERENCE_LEDGER,
 )

@@ -95,8 +95,9 @@ class Scorer:
         self.threads = threads or _usual_threads(self.device)
         self._precision = precision
         self._column = column
+        self.network = network.to(self.device).eval()
         self._model = PlannedNetwork(
-            network.to(self.device).eval(),
+            self.network,
             self.device,
             features=len(self.features),
             version=version or (tuning.model if tuning else ""),

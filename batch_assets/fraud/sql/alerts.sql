@@ -1,4 +1,5 @@
--- Grain: customer of the day, riskiest first, each with the transaction that decides. View: fraud_predictions.
+-- Grain: customer of the day, riskiest first, each with the transaction that decides.
+-- Views: fraud_predictions, daily_risk_report, which gives the reasons of the first 100.
 WITH customers AS (
     SELECT
         day,
@@ -12,7 +13,12 @@ WITH customers AS (
     FROM fraud_predictions
     GROUP BY day, customer_id
 )
-SELECT row_number() OVER (ORDER BY max_score DESC, customer_id) AS rank, *
-FROM customers
+SELECT
+    row_number() OVER (ORDER BY c.max_score DESC, c.customer_id) AS rank,
+    c.*,
+    r.reasons
+FROM customers AS c
+LEFT JOIN daily_risk_report AS r
+    ON r.transaction_id = c.transaction_id AND r.day = c.day AND r.model_version = c.model_version
 ORDER BY rank
 LIMIT $top
