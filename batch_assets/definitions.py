@@ -6,8 +6,16 @@ from functools import partial
 import dagster as dg
 
 from batch_assets.engines.gpu import GPU
-from batch_assets.fraud import checks, jobs
-from batch_assets.fraud.assets import cleaning, features, ingestion, model, report, scoring
+from batch_assets.fraud import checks, drift_checks, jobs
+from batch_assets.fraud.assets import (
+    cleaning,
+    features,
+    ingestion,
+    model,
+    monitoring,
+    report,
+    scoring,
+)
 from batch_assets.run_records import write_without_waiting
 from batch_assets.settings import load_settings
 from batch_assets.storage.resources import ModelStoreResource, WarehouseResource
@@ -16,12 +24,18 @@ from batch_assets.storage.vectors.resource import LanceDBResource
 write_without_waiting()
 settings = load_settings()
 policy = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=settings.freshness_hours))
-with_policy = partial(dg.apply_freshness_policy, policy=policy)
-assets = dg.load_assets_from_modules([ingestion, cleaning, features, model, scoring, report])
+with_policy = partial(dg.apply_freshness_policy, policy=policy, overwrite_existing=False)
+assets = dg.load_assets_from_modules(
+    [ingestion, cleaning, features, model, scoring, report, monitoring]
+)
 
 defs = dg.Definitions(
     assets=[a.map_asset_specs(with_policy) for a in assets if isinstance(a, dg.AssetsDefinition)],
-    asset_checks=[*checks.BLOCKING_CHECKS, *checks.NEWEST_DAY_CHECKS],
+    asset_checks=[
+        *checks.BLOCKING_CHECKS,
+        *checks.NEWEST_DAY_CHECKS,
+        *drift_checks.DRIFT_CHECKS,
+    ],
     jobs=[
         jobs.daily_job,
         jobs.ingest_job,
@@ -31,8 +45,13 @@ defs = dg.Definitions(
         jobs.freshness_job,
         jobs.maintenance,
     ],
-    schedules=[jobs.nightly, jobs.daily_freshness, jobs.weekly_maintenance],
-    sensors=[jobs.late_data],
+    schedules=[
+        jobs.nightly,
+        jobs.weekly_training,
+        jobs.daily_freshness,
+        jobs.weekly_maintenance,
+    ],
+    sensors=[jobs.late_data, jobs.model_promoted],
     resources={
         "warehouse": WarehouseResource(
             root=str(settings.home / "warehouse"),

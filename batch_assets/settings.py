@@ -133,6 +133,12 @@ class Settings(BaseSettings):
     catch_up_days: int = Field(
         90, ge=1, description="How many days back the nightly job looks for missed days."
     )
+    drift_warn: float = Field(
+        0.1, gt=0, description="Population stability index from which drift is a warning."
+    )
+    drift_fail: float = Field(
+        0.25, gt=0, description="Population stability index from which drift is an error."
+    )
     freshness_hours: int = Field(
         30, ge=1, description="Hours after which an asset that was not updated is overdue."
     )

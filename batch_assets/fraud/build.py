@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batch_assets.fraud import tables
+from batch_assets.fraud.drift import register_rows
 from batch_assets.fraud.features import days_read
 from batch_assets.fraud.keys import (
     CLEAN,
@@ -253,7 +254,7 @@ def _quality_inputs(connection: "Connection", state: State, first: date, last: d
 def _drift_inputs(connection: "Connection", state: State, first: date, last: date) -> None:
     days = days_between(first, last)
     _register_days(connection, state, days, tables.FRAUD_PREDICTIONS)
-    register_drift_rows(connection, state, days)
+    register_rows(connection, state, days)
 
 
 def _register_days(

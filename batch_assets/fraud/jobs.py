@@ -1,4 +1,4 @@
-"""Jobs, the nightly schedule, and the sensor that notices files."""
+"""Jobs, the schedules that start them, and the sensors that notice files and new models."""
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, timedelta
@@ -8,10 +8,12 @@ import dagster as dg
 
 from batch_assets.fraud.assets.common import pipeline_of
 from batch_assets.fraud.checks import BLOCKING_CHECKS, NEWEST_DAY_CHECKS
+from batch_assets.fraud.drift_checks import DRIFT_CHECKS
 from batch_assets.fraud.landing import digest
 from batch_assets.fraud.maintenance import tidy
 from batch_assets.fraud.pipeline import Pipeline, last_closed_day
 from batch_assets.fraud.scorer import MODEL
+from batch_assets.fraud.training_data import labelled_days
 from batch_assets.running import bury_dead_runs
 from batch_assets.settings import load_settings
 from batch_assets.storage.resources import ModelStoreResource, WarehouseResource
@@ -26,7 +28,10 @@ SCORED_ASSETS = (
     "transaction_embeddings",
     "inference_ledger",
     "daily_risk_report",
+    "prediction_quality",
+    "feature_drift",
 )
+DAYS_A_RESCORING_RUN = 30
 GOING_ON = "a run that may change the answer is going on"
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
@@ -40,6 +45,7 @@ _partitioned = (
     dg.AssetSelection.all() - dg.AssetSelection.assets(MODEL)
 ) | dg.AssetSelection.checks(*BLOCKING_CHECKS)
 _late_checks = dg.AssetSelection.checks(*NEWEST_DAY_CHECKS)
+_drift_checks = dg.AssetSelection.checks(*DRIFT_CHECKS)
 
 daily_job = dg.define_asset_job(
     "daily",
@@ -56,17 +62,21 @@ features_job = dg.define_asset_job(
     _partitioned
     - _late_checks
     - dg.AssetSelection.assets(*SCORED_ASSETS)
-    - dg.AssetSelection.checks_for_assets(*SCORED_ASSETS),
+    - dg.AssetSelection.checks_for_assets(*SCORED_ASSETS)
+    - _drift_checks,
     description="From files to features: what a first model is trained on.",
 )
 scoring_job = dg.define_asset_job(
     "scoring",
     dg.AssetSelection.assets(*SCORED_ASSETS)
-    | (dg.AssetSelection.checks_for_assets(*SCORED_ASSETS) - _late_checks),
+    | (dg.AssetSelection.checks_for_assets(*SCORED_ASSETS) - _late_checks)
+    | _drift_checks,
     description="Predictions, embeddings and the report, from features that are there.",
 )
 training_job = dg.define_asset_job(
-    "training", dg.AssetSelection.assets(MODEL), description="Train a model and make it live."
+    "training",
+    dg.AssetSelection.assets(MODEL),
+    description="Train a model; it goes live if it is better than the one that is.",
 )
 freshness_job = dg.define_asset_job(
     "freshness", _late_checks, description="Is the newest closed day there, of every table?"
@@ -111,12 +121,18 @@ def contiguous(days: Iterable[date]) -> list[tuple[date, date]]:
 
 
 def missed_days(pipeline: Pipeline, until: date) -> list[date]:
-    """Closed days up to ``until`` that were never built, or are not what they are to be."""
+    """Closed days up to ``until`` that were never built, or are not what they are to be.
+
+    Days scored by another version count as far as ``rescore_days`` goes, should model_promoted
+    be off, or its runs have failed.
+    """
     settings = pipeline.settings
     first = max(settings.start_date, until - timedelta(days=settings.catch_up_days - 1))
     days = [first + timedelta(days=n) for n in range((until - first).days + 1)]
     news = {day for arrivals in pipeline.news().values() for day in arrivals}
-    return sorted(set(pipeline.stale_days(days)) | (news & set(days)))
+    stale = pipeline.stale_days(days)
+    left = set(pipeline.outdated_by_model(stale)) - set(pipeline.days_to_rescore())
+    return sorted((set(stale) - left) | (news & set(days)))
 
 
 @dg.schedule(
@@ -161,6 +177,24 @@ def daily_freshness() -> dg.RunRequest:
 
 
 @dg.schedule(
+    name="weekly_training",
+    job=training_job,
+    cron_schedule=(
+        f"0 {(load_settings().schedule_hour + 1) % 24} * * {load_settings().training_weekday}"
+    ),
+    execution_timezone=load_settings().schedule_time_zone,
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="An hour after the nightly run: a model of the newest days with labels.",
+)
+def weekly_training(warehouse: WarehouseResource) -> Any:
+    """Trains a candidate, once there is something to learn from."""
+    with pipeline_of(warehouse) as pipeline:
+        if not labelled_days(pipeline, pipeline.state()):
+            return dg.SkipReason("there is no day yet with features and known labels")
+    return dg.RunRequest()
+
+
+@dg.schedule(
     name="weekly_maintenance",
     job=maintenance,
     cron_schedule=f"30 {load_settings().schedule_hour} * * 0",
@@ -178,7 +212,7 @@ def weekly_maintenance() -> dg.RunRequest:
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Notices new and changed files, and asks for the days that they touch and those "
-    "whose features look back on them.",
+    "whose features look back on them. Days that only a new model outdates are model_promoted's.",
 )
 def late_data(
     context: dg.SensorEvaluationContext,
@@ -195,9 +229,53 @@ def late_data(
             return _requests(ingest_job.name, [day for _, day in news], sorted(k for k, _ in news))
         days = [d for d in pipeline.days_with_data() if d <= last_closed_day()]
         stale = pipeline.stale_days(days)
+        others = set(pipeline.outdated_by_model(stale))
+        stale = [day for day in stale if day not in others]
         if not stale:
-            return dg.SkipReason("no new file, and every day is up to date")
+            return dg.SkipReason("no new file, and every day is up to date, but for the model")
         return _requests(daily_job.name, stale, pipeline.wanted_keys(stale))
+
+
+@dg.sensor(
+    name="model_promoted",
+    jobs=[scoring_job],
+    minimum_interval_seconds=60,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Notices that another version is live, and asks for the newest days that the one "
+    "before has scored to be scored again.",
+)
+def model_promoted(
+    context: dg.SensorEvaluationContext,
+    warehouse: WarehouseResource,
+    vectors: LanceDBResource,
+    models: ModelStoreResource,
+) -> Any:
+    """The newest days first, in runs of a month at most; once for each promotion."""
+    if a_run_is_going_on(context.instance):
+        return dg.SkipReason(GOING_ON)
+    with pipeline_of(warehouse, vectors, models) as pipeline:
+        days = pipeline.days_to_rescore()
+        if not days:
+            return dg.SkipReason("no day of the newest ones was scored by another version")
+        promotion = pipeline.models.promotions(MODEL)[-1]
+    return [
+        dg.RunRequest(
+            run_key=f"{scoring_job.name}:{promotion.version}:{promotion.number}:{first}:{last}",
+            tags=range_tags(first, last) | {"dagster/priority": str(-number)},
+        )
+        for number, (first, last) in enumerate(newest_first(days, DAYS_A_RESCORING_RUN))
+    ]
+
+
+def newest_first(days: Iterable[date], most: int) -> list[tuple[date, date]]:
+    """Days as ranges without gaps of ``most`` days at most, descending."""
+    ranges: list[tuple[date, date]] = []
+    for first, last in reversed(contiguous(days)):
+        while (last - first).days >= most:
+            ranges.append((last - timedelta(days=most - 1), last))
+            last -= timedelta(days=most)
+        ranges.append((first, last))
+    return ranges
 
 
 def _requests(job: str, days: Sequence[date], why: Sequence[str]) -> list[dg.RunRequest]:

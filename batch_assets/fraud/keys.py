@@ -31,6 +31,7 @@ class Step:
     Args:
         tables: in the order of their commits; the last one says that the day is done.
         upstream: steps whose days from ``look_back`` days before a day to that day go into it.
+        same_day: those of them of which the day alone goes into it.
         statements: SQL files that prepare the views which the tables' own statements read.
         code: other files of the package, by their path in it, that decide the content.
     """
@@ -39,6 +40,7 @@ class Step:
     tables: tuple[Table, ...]
     upstream: tuple[str, ...] = ()
     look_back: int = 0
+    same_day: tuple[str, ...] = ()
     statements: tuple[str, ...] = ()
     code: tuple[str, ...] = ()
 
@@ -107,9 +109,26 @@ REPORT = Step(
         "inference/attribution.py",
     ),
 )
+QUALITY = Step(
+    "prediction_quality",
+    (tables.PREDICTION_QUALITY,),
+    upstream=("fraud_predictions", "fraud_labels"),
+    look_back=30,
+    same_day=("fraud_predictions",),
+)
+DRIFT = Step(
+    "feature_drift",
+    (tables.FEATURE_DRIFT,),
+    upstream=("fraud_predictions",),
+    code=("fraud/drift.py", "fraud/sql/drift_rows.sql"),
+)
 
-STEPS = {s.name: s for s in (RATES, CLEAN, LABELS, TOTALS, FEATURES, PREDICTIONS, REPORT)}
+STEPS = {
+    step.name: step
+    for step in (RATES, CLEAN, LABELS, TOTALS, FEATURES, PREDICTIONS, REPORT, QUALITY, DRIFT)
+}
 MISSING = "missing"
+EARLIEST = date(1900, 1, 1)
 
 
 def _made_from(step: Step, name: str) -> bool:
@@ -127,6 +146,7 @@ class State:
         model_version: the live model, None if there is none yet.
         scoring: what else changes a bit of the scores, e.g. the precision.
         vector_keys: looks up the key and the rows that the vector store holds of each day.
+        reference_key: looks up which values drift from a model version is measured against.
     """
 
     def __init__(
@@ -137,6 +157,7 @@ class State:
         model_version: str | None = None,
         scoring: str = "",
         vector_keys: Callable[[], dict[date, tuple[str | None, int]]] = dict,
+        reference_key: Callable[[str], str] = str,
     ) -> None:
         self.warehouse = warehouse
         self.feeds = feeds
@@ -144,6 +165,7 @@ class State:
         self.model_version = model_version
         self.scoring = scoring
         self._look_up_vectors = vector_keys
+        self._reference_key = cache(reference_key)
         self._snapshots: dict[str, Snapshot] = {}
         self._keys: dict[tuple[str, date, bool], str] = {}
         self._planned: set[date] = set()
@@ -207,6 +229,18 @@ class State:
         ids = sorted({i for day in wanted for i in self._repeated_on.get(day, [])})
         return ids, {day for i in ids for day in self.repeated_keys[i]} - wanted
 
+    @cached_property
+    def labels_known_until(self) -> date:
+        """The newest day whose labels have had time to arrive; files tell the time, not a clock.
+
+        That is ``label_delay_days`` before the newest day on which a file with labels arrived.
+        """
+        told_by = [tables.RAW_LABELS] if self.feeds.of_kind("labels") else []
+        if not told_by or any(f.columns.label for f in self.feeds.of_kind("transactions")):
+            told_by.append(tables.RAW_TRANSACTIONS)
+        newest = min(max(self.snapshot(t).by_day, default=date.min) for t in told_by)
+        return max(newest, EARLIEST) - timedelta(days=self.feeds.label_delay_days)
+
     def under(self, model_version: str) -> "State":
         """The same look, as if another version were live."""
         other = copy(self)
@@ -245,7 +279,8 @@ class State:
     def _compute(self, step: Step, day: date, settled: bool) -> str:
         parts = [step.name, step.version, *self._own_parts(step, day)]
         for name in step.upstream:
-            for upstream_day in days_between(day - timedelta(days=step.look_back), day):
+            look_back = 0 if name in step.same_day else step.look_back
+            for upstream_day in days_between(day - timedelta(days=look_back), day):
                 parts.append(self._upstream_key(STEPS[name], upstream_day, settled))
         return digest(*parts)[:16]
 
@@ -269,6 +304,10 @@ class State:
             return file_keys(self.raw_labels.get(day, []))
         if step is PREDICTIONS:
             return [self.model_version or MISSING, self.scoring]
+        if step is QUALITY:
+            return [str(day <= self.labels_known_until)]
+        if step is DRIFT:
+            return [self._reference_key(self.model_version or MISSING)]
         return []
 
     def stale(self, step: Step, days: Iterable[date], *, settled: bool = False) -> list[date]:

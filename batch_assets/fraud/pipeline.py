@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -14,10 +14,20 @@ from batch_assets.errors import BatchAssetsError
 from batch_assets.fraud import tables
 from batch_assets.fraud.build import Builder, Built, Produce, produce_sql
 from batch_assets.fraud.chunks import CacheOptions, ChunkWorker, ChunkWorkers
+from batch_assets.fraud.drift import ensure_reference, measure_drift
 from batch_assets.fraud.embeddings import EMBEDDINGS
 from batch_assets.fraud.feeds import Feeds, Kind, load_feeds
 from batch_assets.fraud.ingest import RAW, Landing, ingest, look
-from batch_assets.fraud.keys import PREDICTIONS, REPORT, STEPS, State, Step, days_between
+from batch_assets.fraud.keys import (
+    DRIFT,
+    PREDICTIONS,
+    QUALITY,
+    REPORT,
+    STEPS,
+    State,
+    Step,
+    days_between,
+)
 from batch_assets.fraud.repeated import check_repeated_keys
 from batch_assets.fraud.scorer import MODEL, load_scorer
 from batch_assets.fraud.scoring import Scoring
@@ -84,6 +94,7 @@ class Pipeline:
             model_version=self.models.live(MODEL),
             scoring=self.settings.precision,
             vector_keys=self._vector_keys,
+            reference_key=lambda version: self.models.reference_key(version, MODEL),
         )
 
     def _vector_keys(self) -> dict[date, tuple[str | None, int]]:
@@ -109,9 +120,27 @@ class Pipeline:
             self._score(days, built)
         elif step is REPORT:
             self._builder(step, produce_sql(step, self._add_reasons)).run(days, built)
+        elif step is DRIFT:
+            ensure_reference(self.state(), self.models, self.settings.home)
+            measure = partial(measure_drift, models=self.models)
+            self._builder(step, produce_sql(step, measure)).run(days, built)
+        elif step is QUALITY:
+            measurable = {*days, *self._newly_measurable()}
+            self._builder(step, produce_sql(step)).run(sorted(measurable), built)
         else:
             self._builder(step, produce_sql(step)).run(days, built)
         return built
+
+    def _newly_measurable(self) -> list[date]:
+        """Days whose labels are known since files of later days came; all else of them is done."""
+        state = self.state()
+        return [
+            day
+            for day in state.snapshot(tables.PREDICTION_QUALITY).by_day
+            if state.recorded(QUALITY, day)
+            != state.key(QUALITY, day)
+            == state.key(QUALITY, day, settled=True)
+        ]
 
     def _add_reasons(self, connection: "Connection") -> None:
         from batch_assets.fraud.explain import Explainer, report_reasons
@@ -267,7 +296,7 @@ def _steps(state: State) -> list[Step]:
     return [s for s in STEPS.values() if state.model_version or s.name not in _NEEDS_MODEL]
 
 
-_NEEDS_MODEL = ("fraud_predictions", "daily_risk_report")
+_NEEDS_MODEL = {step.name for step in (PREDICTIONS, REPORT, QUALITY, DRIFT)}
 
 
 def last_closed_day() -> date:

@@ -32,6 +32,8 @@ ASSET_TABLES = (
     tables.TRANSACTION_FEATURES,
     tables.FRAUD_PREDICTIONS,
     tables.DAILY_RISK_REPORT,
+    tables.PREDICTION_QUALITY,
+    tables.FEATURE_DRIFT,
 )
 
 

@@ -2,7 +2,9 @@
 
     <root>/<name>/<version>/model.safetensors
     <root>/<name>/<version>/card.json
+    <root>/<name>/<version>/model.onnx          a file of another kind, whose hash the card holds
     <root>/<name>/<version>/comparison.json     how it did beside the version that was live then
+    <root>/<name>/<version>/reference.json      how the values of its training days were spread
     <root>/<name>/promotions/000001.json ...    the last one names the version that scoring uses
 
 A version that was saved is a candidate; a promotion makes it the live one, and the one that was
@@ -16,14 +18,14 @@ path below one root, so that only this module and ``atomic`` know that the root 
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from batch_assets.errors import BatchAssetsError
-from batch_assets.storage.atomic import create_directory, replace_file
+from batch_assets.storage.atomic import create_directory, create_file, replace_file
 from batch_assets.storage.promotions import ANY, VERSION, Promotion, PromotionLog
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 WEIGHTS = "model.safetensors"
 CARD = "card.json"
 COMPARISON = "comparison.json"
+REFERENCE = "reference.json"
 VersionState = Literal["candidate", "live", "retired"]
 # What a card says that decides no score: it leaves the version as it is.
 NOT_IDENTITY = frozenset({"version", "created_at", "metrics", "training_seconds"})
@@ -50,12 +53,13 @@ class DamagedModelError(BatchAssetsError):
 
 @dataclass(frozen=True)
 class StoredModel:
-    """One version: its name, its card, and its tensors by name, on the CPU."""
+    """One version: its name, its card, its tensors by name, on the CPU, and its other files."""
 
     name: str
     version: str
     card: dict[str, Any]
     tensors: "dict[str, torch.Tensor]"
+    files: dict[str, bytes] = field(default_factory=dict)
 
     @property
     def features(self) -> list[str]:
@@ -77,15 +81,22 @@ class ModelStore:
         self.root = Path(root)
 
     def save(
-        self, tensors: "Mapping[str, torch.Tensor | np.ndarray]", card: Mapping[str, Any]
+        self,
+        tensors: "Mapping[str, torch.Tensor | np.ndarray]",
+        card: Mapping[str, Any],
+        files: Mapping[str, bytes] | None = None,
     ) -> str:
         """Keep a model and return its version; a version that is already there stays as it is.
 
         The card is JSON content and names at least ``name``, ``kind`` and ``features``; version
-        and time of creation are added to it. Raises BatchAssetsError when the card lacks a field
-        or is no JSON, DamagedModelError when the same version is there but damaged.
+        and time of creation are added to it, and the hashes of other ``files``, name -> content,
+        that belong to the model. Raises BatchAssetsError when the card lacks a field or is no
+        JSON, DamagedModelError when the same version is there but damaged.
         """
         name = _checked_name(card)
+        files = files or {}
+        if files:
+            card = {**card, "files": {file: _hash(content) for file, content in files.items()}}
         torch_tensors = {key: _as_tensor(value) for key, value in tensors.items()}
         version = content_version(torch_tensors, card)
         if not self._directory(name, version).exists():
@@ -94,7 +105,7 @@ class ModelStore:
                 "version": version,
                 "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
             }
-            self._write(name, version, torch_tensors, whole_card)
+            self._write(name, version, torch_tensors, whole_card, files)
         self.load(version, name)
         return version
 
@@ -109,11 +120,15 @@ class ModelStore:
             card = json.loads((directory / CARD).read_bytes())
             tensors = _tensors_from((directory / WEIGHTS).read_bytes())
             found = content_version(tensors, card)
+            files = {file: (directory / file).read_bytes() for file in card.get("files", {})}
         except Exception as error:
             raise _damaged(directory, f"it cannot be read: {error}") from error
         if found != version:
             raise _damaged(directory, f"its content has the hash {found}")
-        return StoredModel(directory.parent.name, version, card, tensors)
+        for file, content in files.items():
+            if _hash(content) != card["files"][file]:
+                raise _damaged(directory, f"{file} has other content")
+        return StoredModel(directory.parent.name, version, card, tensors, files)
 
     def card(self, version: str, name: str | None = None) -> dict[str, Any]:
         """The card of one version alone, without reading (or checking) its weights."""
@@ -211,6 +226,28 @@ class ModelStore:
         except ValueError as error:
             raise DamagedModelError(f"{path} is damaged: {error}. Delete it.") from error
 
+    def keep_reference(self, version: str, name: str, reference: Mapping[str, Any]) -> None:
+        """Keep what later days of a version are compared with; what is there already stays."""
+        content = json.dumps(reference, allow_nan=False, ensure_ascii=False)
+        create_file(self._find(version, name) / REFERENCE, f"{content}\n".encode())
+
+    def reference(self, version: str, name: str) -> dict[str, Any] | None:
+        """What was kept by ``keep_reference``, None if nothing was."""
+        path = self.root / name / version / REFERENCE
+        try:
+            return dict(json.loads(path.read_bytes()))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise DamagedModelError(f"{path} is damaged: {error}. Delete it.") from error
+
+    def reference_key(self, version: str, name: str) -> str:
+        """Changes with what ``keep_reference`` has kept; empty if nothing."""
+        try:
+            return sha256((self.root / name / version / REFERENCE).read_bytes()).hexdigest()[:16]
+        except FileNotFoundError:
+            return ""
+
     def _log(self, name: str) -> PromotionLog:
         return PromotionLog(self.root / name / "promotions")
 
@@ -240,13 +277,15 @@ class ModelStore:
         version: str,
         tensors: "dict[str, torch.Tensor]",
         card: dict[str, Any],
+        files: Mapping[str, bytes],
     ) -> None:
         from safetensors.torch import save
 
         parent = self.root / name
         parent.mkdir(parents=True, exist_ok=True)
         content = json.dumps(card, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-        create_directory(parent / version, {WEIGHTS: save(tensors), CARD: content.encode("utf-8")})
+        own = {WEIGHTS: save(tensors), CARD: content.encode("utf-8")}
+        create_directory(parent / version, {**files, **own})
 
 
 def content_version(tensors: "Mapping[str, torch.Tensor]", card: Mapping[str, Any]) -> str:
@@ -301,6 +340,10 @@ def _tensors_from(content: bytes) -> "dict[str, torch.Tensor]":
     from safetensors.torch import load
 
     return dict(load(content))
+
+
+def _hash(content: bytes) -> str:
+    return sha256(content).hexdigest()
 
 
 def _damaged(directory: Path, what: str) -> DamagedModelError:

@@ -104,7 +104,8 @@ def build_days(
     the days that were published before are recorded here, so that tables and UI agree.
 
     Args:
-        work: fills its second argument as days are published.
+        work: fills its second argument as days are published, those of no partition of the run
+            included, if it builds any.
         metadata: asset name and days -> what to show of one day.
     """
     this_process_runs(context.run.run_id)
@@ -113,7 +114,7 @@ def build_days(
     names = [key.to_user_string() for key in sorted(context.selected_asset_keys)]
     try:
         work(days, built)
-        shown = {name: metadata(name, days) for name in names}
+        shown = {name: metadata(name, sorted({*days, *built.made})) for name in names}
     except BaseException:
         _record_published(context, names, built, metadata)
         raise
@@ -123,6 +124,9 @@ def build_days(
             context.add_asset_metadata(
                 {**shown[name](day), "rebuilt": day in made}, asset_key=name, partition_key=str(day)
             )
+        for day in sorted(made.difference(days)):
+            told = {**shown[name](day), "rebuilt": True}
+            context.log_event(dg.AssetMaterialization(name, partition=str(day), metadata=told))
     context.log.info("%d days built, %d were up to date", len(built.made), len(built.unchanged))
 
 

@@ -1,0 +1,107 @@
+"""Asset checks that say which feature is no longer as on the days that the model learned from."""
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+import dagster as dg
+
+from batch_assets.fraud import tables
+from batch_assets.fraud.assets.common import pipeline_of
+from batch_assets.fraud.drift import SCORE
+from batch_assets.fraud.pipeline import Pipeline
+from batch_assets.partitions import days_of
+from batch_assets.settings import Settings
+from batch_assets.storage.resources import WarehouseResource
+
+SHOWN = ("feature", "psi", "missing_share", "trained_missing_share", "moved")
+MOST_SHOWN = 50
+Row = dict[str, Any]
+
+
+@dg.asset_check(
+    asset="transaction_features",
+    additional_deps=["feature_drift"],
+    description="Of the newest day of the run: the model's inputs are spread as on its training "
+    "days. Warns, or fails, from drift_warn and drift_fail on; stops nothing.",
+)
+def features_are_as_in_training(
+    context: dg.AssetCheckExecutionContext, warehouse: WarehouseResource
+) -> dg.AssetCheckResult:
+    """Names each input that has drifted."""
+    with pipeline_of(warehouse) as pipeline:
+        day = _newest_day(context, pipeline)
+        rows = [row for row in drift_of_day(pipeline, day) if row["feature"] != SCORE]
+        return drift_result(rows, day, pipeline.settings)
+
+
+@dg.asset_check(
+    asset="fraud_predictions",
+    additional_deps=["feature_drift"],
+    description="Of the newest day of the run: the scores are spread as on the training days. "
+    "Warns, or fails, from drift_warn and drift_fail on; stops nothing.",
+)
+def scores_are_as_in_training(
+    context: dg.AssetCheckExecutionContext, warehouse: WarehouseResource
+) -> dg.AssetCheckResult:
+    """Says how far the score has drifted."""
+    with pipeline_of(warehouse) as pipeline:
+        day = _newest_day(context, pipeline)
+        rows = [row for row in drift_of_day(pipeline, day) if row["feature"] == SCORE]
+        return drift_result(rows, day, pipeline.settings)
+
+
+DRIFT_CHECKS = [features_are_as_in_training, scores_are_as_in_training]
+
+
+def _newest_day(context: dg.AssetCheckExecutionContext, pipeline: Pipeline) -> date | None:
+    if context.has_partition_key_range or context.has_partition_key:
+        return max(days_of(context.partition_keys))
+    return newest_drift_day(pipeline)
+
+
+def newest_drift_day(pipeline: Pipeline) -> date | None:
+    """The newest day with rows in ``feature_drift``."""
+    snapshot = pipeline.warehouse.snapshot(tables.FEATURE_DRIFT)
+    return max((day for day in snapshot.by_day if snapshot.rows([day])), default=None)
+
+
+def drift_of_day(pipeline: Pipeline, day: date | None) -> list[Row]:
+    """Rows of ``feature_drift`` of a day, the greatest drift first."""
+    snapshot = pipeline.warehouse.snapshot(tables.FEATURE_DRIFT)
+    files = snapshot.on([day] if day else [])
+    with pipeline.warehouse.connect() as connection:
+        rows = snapshot.relation(connection, files).order("psi DESC NULLS LAST, feature")
+        return rows.to_arrow_table().to_pylist()
+
+
+def drift_result(rows: Sequence[Row], day: date | None, settings: Settings) -> dg.AssetCheckResult:
+    """Passed below ``drift_warn``; else a warning, and from ``drift_fail`` on an error."""
+    judged = [row for row in rows if row["psi"] is not None]
+    drifted = [row for row in judged if row["psi"] >= settings.drift_warn]
+    failed = any(row["psi"] >= settings.drift_fail for row in judged)
+    if drifted:
+        what = "; ".join(f"{r['feature']}: PSI {r['psi']:.2f}, {r['moved']}" for r in drifted)
+    elif judged:
+        what = "as on the training days"
+    else:
+        what = "not compared: too few rows, or no training days of the model with this weekday"
+    columns = [dg.TableColumn(name, "string") for name in SHOWN]
+    records = [dg.TableRecord({name: _text(r[name]) for name in SHOWN}) for r in rows[:MOST_SHOWN]]
+    return dg.AssetCheckResult(
+        passed=not drifted,
+        severity=dg.AssetCheckSeverity.ERROR if failed else dg.AssetCheckSeverity.WARN,
+        description=what,
+        metadata={
+            "day": str(day or "none"),
+            "compared": len(judged),
+            "drifted": ", ".join(row["feature"] for row in drifted) or "none",
+            "drift": dg.TableMetadataValue(records, dg.TableSchema(columns)),
+        },
+    )
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

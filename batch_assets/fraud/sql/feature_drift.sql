@@ -1,0 +1,2 @@
+-- Grain: day and feature. Table: measured_drift (see drift.py).
+SELECT * FROM measured_drift
