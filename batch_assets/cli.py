@@ -174,6 +174,21 @@ def cost(
 
 
 @app.command()
+def quality(first: MaybeFrom = None, last: MaybeTo = None, as_json: Json = False) -> None:
+    """How good the scores were of days whose labels are known, and how far the newest has drifted.
+
+    Of the last 60 days with predictions, unless days are named.
+    """
+    from batch_assets.fraud.monitoring import quality_and_drift
+    from batch_assets.show import quality_tables
+
+    found = quality_and_drift(_pipeline(), first, last)
+    if as_json:
+        return print_json(found)
+    quality_tables(out, found)
+
+
+@app.command()
 def similar(
     transaction_id: Annotated[str, typer.Argument(metavar="ID", help="A scored transaction.")],
     top: Top = 10,

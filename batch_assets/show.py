@@ -1,7 +1,7 @@
 """How the command line shows things: tables, JSON, progress bars."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
 from decimal import Decimal
@@ -51,12 +51,7 @@ def print_table(out: Console, rows: pa.Table, as_json: bool) -> None:
     """Rows as a table for people, or as a JSON list of objects."""
     if as_json:
         return print_json([{k: _finite(v) for k, v in row.items()} for row in rows.to_pylist()])
-    table = Table(box=None, header_style="bold")
-    for name in rows.column_names:
-        table.add_column(escape(name), overflow="fold")
-    for row in rows.to_pylist():
-        table.add_row(*(escape(_cell(value)) for value in row.values()))
-    out.print(table)
+    print_rows(out, rows.to_pylist(), rows.column_names)
     if not rows.num_rows:
         out.print("no rows")
 
@@ -111,6 +106,49 @@ def status_tables(out: Console, found: dict[str, Any]) -> None:
         out.print(
             f"outdated: {len(days)} days, {days[0]} to {days[-1]}; `batch-assets run` rebuilds them"
         )
+
+
+QUALITY_SHOWN = (
+    "day",
+    "transactions",
+    "frauds",
+    "auc",
+    "average_precision",
+    "card_precision_at_100",
+    "card_precision_at_100_ceiling",
+    "fraud_value_caught",
+    "mean_score",
+    "fraud_share",
+    "model_version",
+)
+DRIFT_SHOWN = ("feature", "psi", "missing_share", "trained_missing_share", "moved")
+MOST_DRIFTED = 10
+
+
+def quality_tables(out: Console, found: dict[str, Any]) -> None:
+    """Quality of each measured day, and what has drifted most on the newest day."""
+    measured = [row for row in found["quality"] if row["measured"]]
+    print_rows(out, measured, QUALITY_SHOWN)
+    waiting = len(found["quality"]) - len(measured)
+    if waiting:
+        out.print(f"{waiting} days wait for their labels")
+    if not found["drift"]:
+        return
+    day, warn = found["drift"][0]["day"], found["drift_warn"]
+    judged = [row for row in found["drift"] if row["psi"] is not None]
+    drifted = [row for row in judged if row["psi"] >= warn]
+    out.print(f"\ndrift on {day}: {len(drifted)} of {len(judged)} compared reach {warn}")
+    print_rows(out, judged[:MOST_DRIFTED], DRIFT_SHOWN)
+
+
+def print_rows(out: Console, rows: Sequence[dict[str, Any]], names: Sequence[str]) -> None:
+    """Some columns of some rows as a table for people."""
+    table = Table(box=None, header_style="bold")
+    for name in names:
+        table.add_column(escape(name), overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(_cell(row[name])) for name in names))
+    out.print(table)
 
 
 def explanation(out: Console, found: dict[str, Any]) -> None:

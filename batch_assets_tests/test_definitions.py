@@ -117,6 +117,8 @@ def test_the_checks_that_hold_the_tables_together_block() -> None:
                 "transaction_embeddings",
                 "inference_ledger",
                 "daily_risk_report",
+                "prediction_quality",
+                "feature_drift",
             },
         ),
     ],
@@ -126,10 +128,17 @@ def test_jobs_select_what_their_names_say(job: str, leaves_out: set[str]) -> Non
     assert {key.to_user_string() for key in selected} == set(SPECS) - leaves_out
 
 
-def test_schedules_and_the_sensor_are_on_from_the_start() -> None:
+def test_schedules_and_sensors_are_on_from_the_start() -> None:
     repository = defs.get_repository_def()
     running = {
         *(s.name for s in repository.schedule_defs if s.default_status.value == "RUNNING"),
         *(s.name for s in repository.sensor_defs if s.default_status.value == "RUNNING"),
     }
-    assert running == {"nightly", "daily_freshness", "weekly_maintenance", "late_data"}
+    assert running == {
+        "nightly",
+        "weekly_training",
+        "daily_freshness",
+        "weekly_maintenance",
+        "late_data",
+        "model_promoted",
+    }

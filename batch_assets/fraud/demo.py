@@ -1,12 +1,12 @@
 """``make demo``: simulated days from files to search, and what was found."""
 
-from datetime import date
+from datetime import date, timedelta
 
 from rich.console import Console
 
-from batch_assets.fraud.insight import quality_of_days
-from batch_assets.fraud.keys import days_between
+from batch_assets.fraud.drift import training_days
 from batch_assets.fraud.pipeline import Pipeline
+from batch_assets.fraud.prediction_quality import quality_of_days
 from batch_assets.fraud.queries import alerts, similar
 from batch_assets.fraud.run import open_pipeline, run_days
 from batch_assets.fraud.summary import summarise
@@ -43,17 +43,15 @@ def run_demo(out: Console, err: Console, days: int) -> None:
 
 
 def _show_quality(out: Console, pipeline: Pipeline, first: date, last: date) -> None:
-    delay = pipeline.feeds.label_delay_days
-    known = [d for d in days_between(first, last) if (last - d).days >= delay]
     card = pipeline.live_card()
-    last_trained = date.fromisoformat(card["training_days"]["last"]) if card else date.min
-    unseen = [d for d in known if d > last_trained]
-    quality = quality_of_days(pipeline, unseen).values()
+    trained_on = training_days(card) if card else []
+    unseen = max(trained_on, default=first - timedelta(days=1)) + timedelta(days=1)
+    quality = [q for q in quality_of_days(pipeline, unseen, last) if q["auc"] is not None]
     if not quality:
         out.print("quality: no day after those that the model was trained on has known labels yet")
         return
     mean = {n: sum(q[n] for q in quality) / len(quality) for n in ("auc", "average_precision")}
-    share = sum(q["frauds"] for q in quality) / sum(q["transactions"] for q in quality)
+    share = sum(q["fraud_share"] for q in quality) / len(quality)
     out.print(
         f"quality on the {len(quality)} days with known labels after those it was trained on: "
         f"AUC {mean['auc']:.3f}, average precision {mean['average_precision']:.3f} "

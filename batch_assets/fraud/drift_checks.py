@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from datetime import date
-from typing import Any
 
 import dagster as dg
 
-from batch_assets.fraud import tables
 from batch_assets.fraud.assets.common import pipeline_of
 from batch_assets.fraud.drift import SCORE
+from batch_assets.fraud.monitoring import Row, drift_of_day, newest_drift_day
 from batch_assets.fraud.pipeline import Pipeline
 from batch_assets.partitions import days_of
 from batch_assets.settings import Settings
@@ -16,7 +15,7 @@ from batch_assets.storage.resources import WarehouseResource
 
 SHOWN = ("feature", "psi", "missing_share", "trained_missing_share", "moved")
 MOST_SHOWN = 50
-Row = dict[str, Any]
+MOST_TOLD = 5
 
 
 @dg.asset_check(
@@ -57,22 +56,7 @@ DRIFT_CHECKS = [features_are_as_in_training, scores_are_as_in_training]
 def _newest_day(context: dg.AssetCheckExecutionContext, pipeline: Pipeline) -> date | None:
     if context.has_partition_key_range or context.has_partition_key:
         return max(days_of(context.partition_keys))
-    return newest_drift_day(pipeline)
-
-
-def newest_drift_day(pipeline: Pipeline) -> date | None:
-    """The newest day with rows in ``feature_drift``."""
-    snapshot = pipeline.warehouse.snapshot(tables.FEATURE_DRIFT)
-    return max((day for day in snapshot.by_day if snapshot.rows([day])), default=None)
-
-
-def drift_of_day(pipeline: Pipeline, day: date | None) -> list[Row]:
-    """Rows of ``feature_drift`` of a day, the greatest drift first."""
-    snapshot = pipeline.warehouse.snapshot(tables.FEATURE_DRIFT)
-    files = snapshot.on([day] if day else [])
-    with pipeline.warehouse.connect() as connection:
-        rows = snapshot.relation(connection, files).order("psi DESC NULLS LAST, feature")
-        return rows.to_arrow_table().to_pylist()
+    return newest_drift_day(pipeline, date.min, date.max)
 
 
 def drift_result(rows: Sequence[Row], day: date | None, settings: Settings) -> dg.AssetCheckResult:
@@ -81,7 +65,9 @@ def drift_result(rows: Sequence[Row], day: date | None, settings: Settings) -> d
     drifted = [row for row in judged if row["psi"] >= settings.drift_warn]
     failed = any(row["psi"] >= settings.drift_fail for row in judged)
     if drifted:
-        what = "; ".join(f"{r['feature']}: PSI {r['psi']:.2f}, {r['moved']}" for r in drifted)
+        said = [f"{r['feature']}: PSI {r['psi']:.2f}, {r['moved']}" for r in drifted[:MOST_TOLD]]
+        more = len(drifted) - len(said)
+        what = "; ".join([*said, *([f"and {more} more"] if more else [])])
     elif judged:
         what = "as on the training days"
     else:

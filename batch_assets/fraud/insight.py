@@ -2,19 +2,18 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
 import dagster as dg
 
 from batch_assets.fraud import tables
 from batch_assets.fraud.pipeline import Pipeline
-from batch_assets.fraud.plots import bar_plot, line_plot
+from batch_assets.fraud.plots import bar_plot
 from batch_assets.fraud.sql import sql_text
 from batch_assets.storage.tables import Table
 
 DayMetadata = Callable[[date], dict[str, Any]]
-QUALITY_DAYS = 14
 ALERTS_SHOWN = 10
 
 
@@ -88,10 +87,8 @@ def scores_of_days(pipeline: Pipeline, days: Sequence[date]) -> DayMetadata:
 
 
 def report_of_days(pipeline: Pipeline, days: Sequence[date]) -> DayMetadata:
-    """The riskiest customers, and average precision of the days whose labels are known by then."""
+    """The riskiest customers."""
     riskiest = _by_day(pipeline, "insight_report", days, tables.DAILY_RISK_REPORT)
-    quality = quality_of_days(pipeline, _quality_window(pipeline, days))
-    delay = timedelta(days=pipeline.feeds.label_delay_days)
     names = ("rank", "customer_id", "max_score", "tx_count", "transaction_id", "reasons")
     kinds = ("int", "string", "float", "int", "string", "string")
     schema = dg.TableSchema([dg.TableColumn(n, k) for n, k in zip(names, kinds, strict=True)])
@@ -99,30 +96,6 @@ def report_of_days(pipeline: Pipeline, days: Sequence[date]) -> DayMetadata:
     def of_day(day: date) -> dict[str, Any]:
         rows = [{**r, "reasons": "; ".join(r["reasons"] or [])} for r in riskiest.get(day, [])]
         records = [dg.TableRecord({n: row[n] for n in names}) for row in rows]
-        known = [d for d in sorted(quality) if d <= day - delay][-QUALITY_DAYS:]
-        shown: dict[str, Any] = {}
-        if records:
-            shown["riskiest_customers"] = dg.TableMetadataValue(records, schema)
-        if known:
-            points = [(f"{d:%m-%d}", quality[d]["average_precision"]) for d in known]
-            shown["quality"] = line_plot("average precision, days with known labels", points)
-            shown["average_precision"] = points[-1][1]
-        return shown
+        return {"riskiest_customers": dg.TableMetadataValue(records, schema)} if records else {}
 
     return of_day
-
-
-def _quality_window(pipeline: Pipeline, days: Sequence[date]) -> list[date]:
-    if not days:
-        return []
-    delay = pipeline.feeds.label_delay_days
-    first = min(days) - timedelta(days=delay + QUALITY_DAYS)
-    scored = pipeline.warehouse.snapshot(tables.FRAUD_PREDICTIONS).by_day
-    return [d for d in sorted(scored) if first <= d <= max(days) - timedelta(days=delay)]
-
-
-def quality_of_days(pipeline: Pipeline, days: Sequence[date]) -> dict[date, dict[str, float]]:
-    """AUC and average precision of each day that has both frauds and genuine transactions."""
-    rows = _by_day(pipeline, "insight_quality", days, tables.FRAUD_PREDICTIONS, tables.FRAUD_LABELS)
-    names = ("auc", "average_precision", "transactions", "frauds")
-    return {day: {name: row[name] for name in names} for day, (row,) in sorted(rows.items())}

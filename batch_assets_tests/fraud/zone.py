@@ -124,6 +124,19 @@ def built_days(pipeline: Pipeline) -> dict[str, dict[date, str]]:
 
 def put_any_model_live(pipeline: Pipeline, seed: int = 0) -> str:
     """A network with random weights, good enough to score with."""
+    from batch_assets.fraud.scorer import MODEL
+
+    version = save_any_model(pipeline, seed)
+    pipeline.models.promote(version, MODEL)
+    return version
+
+
+def save_any_model(pipeline: Pipeline, seed: int = 0, **card: Any) -> str:
+    """The same, as a candidate.
+
+    Args:
+        card: fields of the card that are to be other ones.
+    """
     import torch
 
     from batch_assets.fraud.features import FEATURES
@@ -134,14 +147,13 @@ def put_any_model_live(pipeline: Pipeline, seed: int = 0) -> str:
     network = TabularNetwork(len(FEATURES))
     rng = torch.Generator().manual_seed(seed)
     network.fit_encoding(torch.rand((500, len(FEATURES)), generator=rng).numpy() * 100)
-    card = {
+    whole_card = {
         "name": MODEL,
         "kind": "tabular_network",
         "features": [feature.name for feature in FEATURES],
         "training_days": [],
         "metrics": {},
+        **card,
     }
     tensors = {k: v.clone() for k, v in network.state_dict().items()}
-    version = pipeline.models.save(tensors, card)
-    pipeline.models.promote(version, MODEL)
-    return version
+    return pipeline.models.save(tensors, whole_card)

@@ -1,4 +1,4 @@
-"""The riskiest customers of each day, and how good the scores were where labels are known."""
+"""The riskiest customers of each day."""
 
 from batch_assets.fraud import tables
 from batch_assets.fraud.assets.common import same_columns
