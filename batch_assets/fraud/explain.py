@@ -12,7 +12,7 @@ import pyarrow as pa
 from batch_assets.errors import BatchAssetsError
 from batch_assets.fraud import tables
 from batch_assets.fraud.embeddings import EMBEDDINGS
-from batch_assets.fraud.keys import State
+from batch_assets.fraud.keys import PREDICTIONS, State
 from batch_assets.fraud.pipeline import Pipeline
 from batch_assets.fraud.reasons import Facts, Reason, reasons
 from batch_assets.fraud.scorer import load_scorer
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 REASONS_REPORTED = 3
 NEWEST_FRAUDS = 5_000
 """So many known frauds, the newest, are compared with a transaction."""
-MOVED = 0.01
-"""A score that differs more from the stored one is of other features."""
 
 
 @dataclass(frozen=True)
@@ -154,9 +152,9 @@ def explain(
         (found,) = explainer.explain(connection, row, top)
     of = row.to_pylist()[0]
     notes = []
-    if abs(found.score - of["score"]) > MOVED:
+    if state.under(of["model_version"]).stale(PREDICTIONS, [of["day"]]):
         notes.append(
-            f"the features have changed since it was scored: they give {found.score:.4f} now; "
+            f"its day has changed since it was scored; the same model gives {found.score:.4f} now: "
             f"run `batch-assets run --from {of['day']} --to {of['day']}`"
         )
     frauds, note = _nearest_frauds(pipeline, state, transaction_id, of["model_version"], neighbours)
@@ -180,14 +178,14 @@ def _row_of(connection: "Connection", state: State, transaction_id: str) -> pa.T
     predictions = state.snapshot(tables.FRAUD_PREDICTIONS)
     features = state.snapshot(tables.TRANSACTION_FEATURES)
     predictions.register(connection)
-    day = connection.execute(sql_text("day_of_transaction"), named).fetchone()
-    if not day:
+    days = [day for (day,) in connection.execute(sql_text("day_of_transaction"), named).fetchall()]
+    if not days:
         raise BatchAssetsError(
             f"transaction {transaction_id!r} is not scored: it is unknown, or its day is still to "
             "be built; `batch-assets status` shows the days"
         )
-    predictions.register(connection, predictions.on(day))
-    features.register(connection, features.on(day))
+    predictions.register(connection, predictions.on(days))
+    features.register(connection, features.on(days))
     found = connection.sql(sql_text("explained_transaction"), params=named).to_arrow_table()
     if not found.num_rows:
         raise BatchAssetsError(
