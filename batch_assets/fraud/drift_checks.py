@@ -15,7 +15,6 @@ from batch_assets.storage.resources import WarehouseResource
 
 SHOWN = ("feature", "psi", "missing_share", "trained_missing_share", "moved")
 MOST_SHOWN = 50
-MOST_TOLD = 5
 
 
 @dg.asset_check(
@@ -65,9 +64,8 @@ def drift_result(rows: Sequence[Row], day: date | None, settings: Settings) -> d
     drifted = [row for row in judged if row["psi"] >= settings.drift_warn]
     failed = any(row["psi"] >= settings.drift_fail for row in judged)
     if drifted:
-        said = [f"{r['feature']}: PSI {r['psi']:.2f}, {r['moved']}" for r in drifted[:MOST_TOLD]]
-        more = len(drifted) - len(said)
-        what = "; ".join([*said, *([f"and {more} more"] if more else [])])
+        psi = ", ".join(f"{row['feature']} {row['psi']:.2f}" for row in drifted)
+        what = f"population stability index against the training days: {psi}"
     elif judged:
         what = "as on the training days"
     else:

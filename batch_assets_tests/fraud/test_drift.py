@@ -1,0 +1,238 @@
+"""Drift is measured by the population stability index, and the checks name what has drifted."""
+
+import shutil
+from collections.abc import Iterable, Iterator
+from datetime import date, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+
+import dagster as dg
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batch_assets.fraud import tables
+from batch_assets.fraud.drift import LEAST_ROWS, Reference, count_bins, psi_terms
+from batch_assets.fraud.drift_checks import drift_result
+from batch_assets.fraud.features import FEATURES
+from batch_assets.fraud.monitoring import drift_of_day
+from batch_assets.fraud.pipeline import Pipeline
+from batch_assets.fraud.scorer import MODEL
+from batch_assets_tests.fraud.runs import checks, done_steps, run
+from batch_assets_tests.fraud.zone import START, Zone, built_days, days, rows_of, save_any_model
+
+COUNTS = st.lists(st.integers(0, 5000), min_size=4, max_size=4)
+DAYS = 14
+TRAINED_FROM, TRAINED_UNTIL = days(DAYS)[7], days(DAYS)[-1]
+LATER = START + timedelta(days=DAYS)
+ROWS = 700  # a day; as many again of the same weekday are enough to compare
+
+
+@given(now=COUNTS, then=COUNTS)
+def test_the_index_is_that_of_the_formula_and_nought_for_equal_shares(
+    now: list[int], then: list[int]
+) -> None:
+    terms = psi_terms(np.array(now), np.array(then))
+    if terms is None:
+        assert not sum(now) or not sum(then) or 1 / (1 / sum(now) + 1 / sum(then)) < LEAST_ROWS
+        return
+    assert (terms >= 0).all()
+    doubled = psi_terms(np.array(now), 2 * np.array(now))
+    assert doubled is not None
+    assert doubled.sum() < 0.01
+    if min(*now, *then) > 100:
+        p, q = np.array(now) / sum(now), np.array(then) / sum(then)
+        assert terms.sum() == pytest.approx(((p - q) * np.log(p / q)).sum(), rel=0.05, abs=1e-3)
+
+
+def test_chance_alone_does_not_reach_the_warning_with_the_fewest_rows() -> None:
+    chance = np.random.default_rng(3)
+    trained = np.full(12, 100_000)
+    trained[[10, 11]] = 0
+    found = [
+        psi_terms(np.append(chance.multinomial(LEAST_ROWS + 2, np.full(10, 0.1)), [0, 0]), trained)
+        for _ in range(2000)
+    ]
+    reached = [terms.sum() > 0.1 for terms in found if terms is not None]
+    assert len(reached) == 2000
+    assert np.mean(reached) < 0.005
+
+
+@given(
+    values=st.lists(st.one_of(st.none(), st.floats(-10, 10, width=32)), max_size=40),
+    cuts=st.lists(st.integers(0, 40), max_size=3),
+)
+def test_each_row_is_counted_once_however_the_batches_are_cut(
+    values: list[float | None], cuts: list[int]
+) -> None:
+    rows = pa.record_batch(
+        {
+            "value": pa.array(values, pa.float64()),
+            "day": pa.array(
+                [START + timedelta(days=n % 2) for n in range(len(values))], pa.date32()
+            ),
+        }
+    )
+    places = sorted({0, len(values), *(cut for cut in cuts if cut < len(values))})
+    batches = [rows.slice(a, b - a) for a, b in pairwise(places)]
+    edges = np.array([-1.0, 0.5], np.float32)
+    counts = count_bins(batches, {"value": edges}, days(2))["value"]
+    for day in range(2):
+        of_day = values[day::2]
+        known = [v for v in of_day if v is not None]
+        expected = [
+            sum(v <= -1 for v in known),
+            sum(-1 < v <= 0.5 for v in known),
+            sum(v > 0.5 for v in known),
+            len(of_day) - len(known),
+        ]
+        assert counts[day].tolist() == expected
+
+
+def test_a_reference_survives_json() -> None:
+    reference = Reference(
+        {"amount": np.array([0.1, 2.5], np.float32)},
+        {"amount": np.arange(28).reshape(7, 4)},
+    )
+    again = Reference.from_json(reference.as_json())
+    assert again.edges["amount"].tolist() == reference.edges["amount"].tolist()
+    assert again.counts["amount"].tolist() == reference.counts["amount"].tolist()
+
+
+def rows_on(
+    day: date, dearer: float = 1, customers: int = 40, who: str = "c"
+) -> Iterable[tuple[object, ...]]:
+    """Rows whose amounts are spread alike on each day."""
+    chance = np.random.default_rng(day.toordinal())
+    for n in range(ROWS):
+        at = datetime(day.year, day.month, day.day) + timedelta(seconds=120 * n)
+        amount = dearer * float(chance.lognormal(3, 1))
+        yield f"{day}-{n}", f"{who}{n % customers}", f"s{n % 20}", f"{amount:.2f}", at
+
+
+def deliver(home: Path) -> Pipeline:
+    """Files of two weeks, the last of which the live model was trained on; nothing is built."""
+    zone = Zone(home).describe()
+    for day in days(DAYS):
+        zone.deliver(day, rows_on(day))
+    pipeline = zone.pipeline()
+    trained = {"first": str(TRAINED_FROM), "last": str(TRAINED_UNTIL), "count": 7}
+    pipeline.models.promote(save_any_model(pipeline, training_days=trained), MODEL)
+    return pipeline
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The same, all of it built."""
+    home = tmp_path_factory.mktemp("built")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BATCH_ASSETS_HOME", str(home))
+        deliver(home).update(days(DAYS))
+        yield home
+
+
+@pytest.fixture
+def pipeline(built: Path, home: Path) -> Pipeline:
+    """A copy of it that a test may change."""
+    shutil.copytree(built, home, dirs_exist_ok=True)
+    return Zone(home).pipeline()
+
+
+def judged(pipeline: Pipeline, day: date) -> dg.AssetCheckResult:
+    """What the checks say of a day that is built now."""
+    pipeline.update([day])
+    return drift_result(drift_of_day(pipeline, day), day, pipeline.settings)
+
+
+def drift(pipeline: Pipeline, day: date) -> dict[str, float | None]:
+    return {row["feature"]: row["psi"] for row in drift_of_day(pipeline, day)}
+
+
+def test_training_days_are_compared_with_themselves_and_do_not_differ(pipeline: Pipeline) -> None:
+    reference = pipeline.models.reference(pipeline.models.live(MODEL) or "", MODEL)
+    assert reference
+    assert set(reference) == {*(f.name for f in FEATURES), "new_customer", "new_terminal", "score"}
+    assert sum(map(sum, reference["amount"]["counts"])) == 7 * ROWS
+    found = drift(pipeline, TRAINED_UNTIL)
+    assert set(found) == set(reference)
+    # the day is all that the training days have of this weekday
+    assert max(psi for psi in found.values() if psi is not None) == pytest.approx(0)
+
+
+def test_an_amount_that_shifts_is_named_and_stops_nothing(pipeline: Pipeline, home: Path) -> None:
+    Zone(home).deliver(LATER, rows_on(LATER, dearer=5))
+    result = run("daily", home, dg.DagsterInstance.ephemeral(), (LATER, LATER))
+    assert result.success
+    assert {"daily_risk_report", "prediction_quality"} <= done_steps(result)
+    found = checks(result)["features_are_as_in_training"]
+    assert not found.passed
+    assert not found.blocking
+    assert found.severity == dg.AssetCheckSeverity.ERROR
+    drifted = str(found.metadata["drifted"].value).split(", ")
+    assert "amount" in drifted
+    assert "during_night" not in drifted
+    (row,) = [r for r in drift_of_day(pipeline, LATER) if r["feature"] == "amount"]
+    assert row["psi"] > 0.25
+    assert f"amount {row['psi']:.2f}" in str(found.description)
+    assert "when trained" in row["moved"]
+    assert row["transactions"] == ROWS
+    assert row["missing_share"] == row["trained_missing_share"] == 0
+
+
+def test_a_day_like_the_training_days_passes(pipeline: Pipeline, home: Path) -> None:
+    Zone(home).deliver(LATER, rows_on(LATER))
+    pipeline.update([LATER])
+    found = drift(pipeline, LATER)
+    for name in ("amount", "during_weekend", "during_night", "new_customer", "new_terminal"):
+        psi = found[name]
+        assert psi is not None
+        assert psi < 0.1
+
+
+def test_new_customers_are_noticed(pipeline: Pipeline, home: Path) -> None:
+    Zone(home).deliver(LATER, rows_on(LATER, customers=ROWS, who="stranger"))
+    drifted = str(judged(pipeline, LATER).metadata["drifted"].value).split(", ")
+    assert "new_customer" in drifted
+    assert "new_terminal" not in drifted
+
+
+def test_a_day_with_few_rows_is_not_judged(pipeline: Pipeline, home: Path) -> None:
+    Zone(home).deliver(LATER, list(rows_on(LATER, dearer=5))[:50])
+    found = judged(pipeline, LATER)
+    assert found.passed
+    assert found.description
+    assert "too few rows" in found.description
+    assert set(drift(pipeline, LATER).values()) == {None}
+
+
+def test_a_model_whose_training_days_nobody_knows_is_not_judged(home: Path) -> None:
+    zone = Zone(home).describe()
+    zone.deliver(START, rows_on(START))
+    pipeline = zone.pipeline()
+    pipeline.models.promote(save_any_model(pipeline), MODEL)
+    found = judged(pipeline, START)
+    assert found.passed
+    assert found.metadata["compared"].value == 0
+    assert drift(pipeline, START).keys() >= {"amount", "score", "new_customer"}
+    assert {row["missing_share"] for row in rows_of(pipeline, tables.FEATURE_DRIFT)} == {0.0}
+
+
+def test_the_reference_is_made_once_the_training_days_are_there_and_days_before_follow(
+    home: Path,
+) -> None:
+    pipeline = deliver(home)
+    pipeline.update(days(3))
+    assert set(drift(pipeline, START).values()) == {None}
+    assert pipeline.stale_days(days(3)) == []
+
+    pipeline.update(days(DAYS - 3, START + timedelta(days=3)))
+    assert START in pipeline.stale_days(days(DAYS))
+    pipeline.update(pipeline.stale_days(days(DAYS)))
+    assert drift(pipeline, START)["amount"] is not None
+    assert pipeline.stale_days(days(DAYS)) == []
+
+    keys = built_days(pipeline)
+    pipeline.update(days(DAYS))
+    assert built_days(pipeline) == keys
