@@ -1,6 +1,7 @@
 """``batch-assets models ...``: the versions of the model, and which of them is live."""
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -81,6 +82,18 @@ def _line(name: str, value: Any) -> None:
 
 def _in_words(metrics: dict[str, float]) -> str:
     return ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+
+
+@models.command()
+def register(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="model.pt2 or model.onnx.")],
+    card: Annotated[Path, typer.Option(help="What goes in and comes out, YAML or JSON.")],
+    as_json: Json = False,
+) -> None:
+    """Take in a model that was made elsewhere as a candidate, once it was checked on a sample."""
+    from batch_assets.fraud.register import register as register_model
+
+    _tell(register_model(_pipeline(), file, card), as_json)
 
 
 @models.command()
