@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from batch_assets.inference import planned
 from batch_assets.inference.memory import memory_budget
 from batch_assets.inference.plan import PlanChanged
 from batch_assets.inference.scoring import Scorer
@@ -52,6 +53,7 @@ def batches(rows: int) -> Iterator[pa.RecordBatch]:
 
 
 def main(tuning: Path, rows: int, free_mib: int) -> None:
+    planned.BLOCK_SECONDS = 3600.0  # so that memory alone bounds a batch
     scorer = Scorer(Wide(), FEATURES, device="cpu", threads=1, tuning=Tuning(tuning, "wide"))
     if free_mib:
         limit = address_space() + free_mib * 2**20
