@@ -1,12 +1,19 @@
 import json
 import multiprocessing
+import signal
+import subprocess
+import sys
 from concurrent.futures import ProcessPoolExecutor
+from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from batch_assets.errors import BatchAssetsError
@@ -17,6 +24,7 @@ from batch_assets.storage.models import (
     ModelStore,
     UnknownModelError,
 )
+from batch_assets.storage.promotions import DamagedPromotionError
 
 CARD_OF_ALL: dict[str, Any] = {
     "name": "fraud_model",
@@ -96,9 +104,10 @@ def test_a_card_hashes_the_same_before_and_after_json(store: ModelStore) -> None
 def test_nothing_is_pickled_and_nothing_else_is_left_behind(store: ModelStore) -> None:
     version = store.save(tensors(), CARD_OF_ALL)
     store.promote(version)
-    files = sorted(path.relative_to(store.root).as_posix() for path in store.root.rglob("*.*"))
-    assert files == [f"fraud_model/{version}/{CARD}", f"fraud_model/{version}/{WEIGHTS}"]
-    assert load_file(store.root / files[1]).keys() == tensors().keys()
+    files = {path.relative_to(store.root).as_posix() for path in store.root.rglob("*.*")}
+    of_version = {f"fraud_model/{version}/{CARD}", f"fraud_model/{version}/{WEIGHTS}"}
+    assert files == {*of_version, "fraud_model/promotions/000001.json"}
+    assert load_file(store.root / "fraud_model" / version / WEIGHTS).keys() == tensors().keys()
 
 
 def _flip_a_byte(directory: Path) -> None:
@@ -165,44 +174,204 @@ def test_cards_that_cannot_be_kept_are_refused(store: ModelStore) -> None:
 def test_live_is_what_was_promoted_last(store: ModelStore) -> None:
     first, second = store.save(tensors(), CARD_OF_ALL), store.save(tensors(2.0), CARD_OF_ALL)
     assert store.live("fraud_model") is None
-    assert store.promote_if_none(first)
-    assert not store.promote_if_none(second)
+    assert store.promote(first, why="first model", instead_of=None)
+    assert not store.promote(second, instead_of=None)
     assert store.live("fraud_model") == first
+    assert store.promote(second, why="better", instead_of=first)
+    assert store.live("fraud_model") == second
+    assert [(p.version, p.why) for p in store.promotions("fraud_model")] == [
+        (first, "first model"),
+        (second, "better"),
+    ]
+
+
+def test_a_version_is_a_candidate_then_live_then_retired(store: ModelStore) -> None:
+    first, second = store.save(tensors(), CARD_OF_ALL), store.save(tensors(2.0), CARD_OF_ALL)
+
+    def states() -> list[str]:
+        return [store.state(version, "fraud_model") for version in (first, second)]
+
+    assert states() == ["candidate", "candidate"]
+    store.promote(first)
+    assert states() == ["live", "candidate"]
     store.promote(second)
+    assert states() == ["retired", "live"]
+    store.roll_back("fraud_model")
+    assert states() == ["live", "retired"]
+
+
+def test_what_is_live_already_is_promoted_without_a_trace(store: ModelStore) -> None:
+    version = store.save(tensors(), CARD_OF_ALL)
+    for _ in range(3):
+        assert store.promote(version)
+    assert len(store.promotions("fraud_model")) == 1
+
+
+@given(steps=st.lists(st.sampled_from([0, 1, 2, "back"]), max_size=12))
+@settings(max_examples=30)
+def test_a_rollback_goes_back_as_one_step_of_undo(steps: list[int | str]) -> None:
+    with TemporaryDirectory() as folder:
+        store = ModelStore(folder)
+        versions = [store.save(tensors(value), CARD_OF_ALL) for value in (1.0, 2.0, 3.0)]
+        undo: list[str] = []
+        for step in steps:
+            if isinstance(step, int):
+                store.promote(versions[step])
+                if undo[-1:] != [versions[step]]:
+                    undo.append(versions[step])
+            elif len(undo) < 2:
+                with pytest.raises(BatchAssetsError, match="to go back to"):
+                    store.roll_back("fraud_model")
+            else:
+                undo.pop()
+                assert store.roll_back("fraud_model") == undo[-1]
+            assert store.live("fraud_model") == (undo[-1] if undo else None)
+
+
+def test_nobody_goes_back_to_a_version_that_is_damaged(store: ModelStore) -> None:
+    first, second = store.save(tensors(), CARD_OF_ALL), store.save(tensors(2.0), CARD_OF_ALL)
+    store.promote(first)
+    store.promote(second)
+    _flip_a_byte(store.root / "fraud_model" / first)
+    with pytest.raises(DamagedModelError):
+        store.roll_back("fraud_model")
     assert store.live("fraud_model") == second
 
 
-def test_a_pointer_that_holds_something_else_is_an_error(store: ModelStore) -> None:
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"number": 2, "version": "latest"}'])
+def test_a_promotion_that_cannot_be_read_is_an_error_until_a_person_promotes(
+    store: ModelStore, content: str
+) -> None:
+    first, second = store.save(tensors(), CARD_OF_ALL), store.save(tensors(2.0), CARD_OF_ALL)
+    store.promote(first)
+    store.promote(second)
+    (store.root / "fraud_model/promotions/000002.json").write_text(content)
+    for ask in (
+        lambda: store.live("fraud_model"),
+        lambda: store.roll_back("fraud_model"),
+        lambda: store.promote(second, instead_of=first),
+    ):
+        with pytest.raises(DamagedPromotionError, match="models promote"):
+            ask()
+    assert store.promote(second)
+    assert store.live("fraud_model") == second
+    assert store.roll_back("fraud_model") == first
+
+
+def test_a_pointer_of_earlier_times_counts_as_the_first_promotion(store: ModelStore) -> None:
+    first, second = store.save(tensors(), CARD_OF_ALL), store.save(tensors(2.0), CARD_OF_ALL)
+    (store.root / "fraud_model/live").write_text(first)
+    assert store.live("fraud_model") == first
+    assert not store.promote(second, instead_of=None)
+    store.promote(second)
+    assert store.roll_back("fraud_model") == first
+
+
+def test_the_first_digits_of_a_version_are_enough_if_no_other_has_them(store: ModelStore) -> None:
+    versions = {store.save(tensors(float(value)), CARD_OF_ALL) for value in range(1, 18)}
+    for version in versions:
+        assert store.find(version) == version
+        assert store.find(version[:12], "fraud_model") == version
+    # 17 versions, 16 digits to begin with
+    shared = next(d for d in "0123456789abcdef" if sum(v[0] == d for v in versions) > 1)
+    with pytest.raises(BatchAssetsError, match="Several versions begin with"):
+        store.find(shared)
+    for wrong in ("", "x", "0" * 17):
+        with pytest.raises(UnknownModelError):
+            store.find(wrong)
+
+
+def test_a_comparison_is_kept_beside_the_version_and_leaves_it_as_it_is(store: ModelStore) -> None:
     version = store.save(tensors(), CARD_OF_ALL)
-    store.promote(version)
-    (store.root / "fraud_model" / "live").write_text("")
-    with pytest.raises(DamagedModelError, match="Promote a version"):
-        store.live("fraud_model")
-    store.promote(version)
-    assert store.live("fraud_model") == version
+    assert store.comparison(version, "fraud_model") is None
+    for found in ({"better": False}, {"better": True, "reason": "é"}):
+        store.keep_comparison(version, "fraud_model", found)
+        assert store.comparison(version, "fraud_model") == found
+    assert store.load(version).version == version
+    assert store.versions() == [version]
 
 
-def save_and_promote(root: Path, value: float) -> tuple[str, bool]:
+KILLED = """
+import os, signal, sys
+from batch_assets.storage.models import ModelStore
+real = os.link
+def link(*arguments):
+    if sys.argv[3] == "after":
+        real(*arguments)
+    os.kill(os.getpid(), signal.SIGKILL)
+os.link = link
+ModelStore(sys.argv[1]).promote(sys.argv[2])
+"""
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_promotion_that_is_killed_happened_or_did_not(store: ModelStore, moment: str) -> None:
+    first, second = store.save(tensors(), CARD_OF_ALL), store.save(tensors(2.0), CARD_OF_ALL)
+    store.promote(first)
+    arguments = [str(store.root), second, moment]
+    done = subprocess.run([sys.executable, "-c", KILLED, *arguments], check=False)
+    assert done.returncode == -signal.SIGKILL
+    now = first if moment == "before" else second
+    assert store.live("fraud_model") == now
+    assert [p.version for p in store.promotions("fraud_model")][-1] == now
+    assert store.promote(second)
+    assert store.roll_back("fraud_model") == first
+
+
+def save_and_promote(root: Path, value: float) -> str:
     store = ModelStore(root)
     version = store.save(tensors(value), CARD_OF_ALL)
-    won = store.promote_if_none(version)
     for _ in range(20):
         store.promote(version)
         assert store.live("fraud_model") is not None
-    return version, won
+    return version
 
 
-def test_racing_processes_leave_whole_versions_and_one_winner(tmp_path: Path) -> None:
+def test_racing_processes_leave_whole_versions_and_one_history(tmp_path: Path) -> None:
     values = [1.0, 1.0, 2.0, 2.0]
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(len(values), mp_context=spawn) as pool:
         results = list(pool.map(save_and_promote, [tmp_path] * len(values), values))
     store = ModelStore(tmp_path)
-    versions = {version for version, _ in results}
+    versions = set(results)
     assert set(store.versions()) == versions
     assert len(versions) == 2
-    assert sum(won for _, won in results) == 1
-    assert store.live("fraud_model") in versions
+    history = store.promotions("fraud_model")
+    assert [p.number for p in history] == list(range(1, len(history) + 1))
+    assert all(a.version != b.version for a, b in pairwise(history))
+    assert store.live("fraud_model") == history[-1].version
     for version in versions:
         assert store.load(version).version == version
     assert not list(tmp_path.rglob(".new-*"))
+
+
+def promote_the_first(root: Path, value: float) -> bool:
+    store = ModelStore(root)
+    return store.promote(store.save(tensors(value), CARD_OF_ALL), instead_of=None)
+
+
+def test_of_racing_first_versions_one_goes_live(tmp_path: Path) -> None:
+    values = [1.0, 2.0, 3.0, 4.0]
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(len(values), mp_context=spawn) as pool:
+        won = list(pool.map(promote_the_first, [tmp_path] * len(values), values))
+    assert sum(won) == 1
+    store = ModelStore(tmp_path)
+    (only,) = store.promotions("fraud_model")
+    assert only.version == store.save(tensors(values[won.index(True)]), CARD_OF_ALL)
+
+
+def roll_back(root: Path) -> str:
+    return ModelStore(root).roll_back("fraud_model")
+
+
+def test_racing_rollbacks_each_go_back_one(tmp_path: Path) -> None:
+    store = ModelStore(tmp_path)
+    versions = [store.save(tensors(float(value)), CARD_OF_ALL) for value in range(4)]
+    for version in versions:
+        store.promote(version)
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(3, mp_context=spawn) as pool:
+        found = list(pool.map(roll_back, [tmp_path] * 3))
+    assert sorted(found) == sorted(versions[:3])
+    assert store.live("fraud_model") == versions[0]
