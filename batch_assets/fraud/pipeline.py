@@ -187,10 +187,10 @@ class Pipeline:
         for step in _steps(self.state()):
             self.build(step, days)
 
-    def _salt(self, rows: pa.RecordBatch, expected: int) -> str:
-        """Of the live model; loaded anew, as another process may have changed how it computes."""
+    def _salt(self, version: str | None, rows: pa.RecordBatch, expected: int) -> str:
+        """Of a model; loaded anew, as another process may have changed how it computes."""
         self._scorers.clear()
-        scorer = self.scorer()
+        scorer = self.scorer(version)
         scorer.prepare(rows, expected)
         return scorer.salt
 
@@ -211,7 +211,7 @@ class Pipeline:
 
     def _worker(self, device: str) -> ChunkWorker:
         """Scores with the scorer of this process."""
-        return ChunkWorker(lambda version: self.scorer(), self.vectors, self.cache_options)
+        return ChunkWorker(self.scorer, self.vectors, self.cache_options)
 
     def _workers(self) -> ChunkWorkers:
         settings, vectors = self.settings, self.vectors.uri
@@ -224,9 +224,9 @@ class Pipeline:
             self.cache_options,
         )
 
-    def scorer(self) -> "Scorer":
-        """The live model on the first device, loaded once."""
-        version = self.models.live(MODEL)
+    def scorer(self, version: str | None = None) -> "Scorer":
+        """A version of the model, by default the live one, on the first device; loaded once."""
+        version = version or self.models.live(MODEL)
         if version is None:
             raise NoLiveModelError(
                 "no fraud model is live yet: materialize fraud_model, or use `batch-assets run`, "

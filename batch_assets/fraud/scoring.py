@@ -77,8 +77,8 @@ class Scoring:
     """Scores days; of several processes one does a day, and the others wait for it.
 
     Args:
-        salt: what results of the live model on these devices depend on beside the input; if that
-            is still to be chosen, on the first rows that it is given, of so many.
+        salt: what results of a version of the model on these devices depend on beside the input;
+            if that is still to be chosen, on the first rows that it is given, of so many.
         devices: where chunks are scored at the same time; one process for each if several.
         workers: makes what scores chunks on a device.
         account: writes what attempts took into the ledger; says whether it could.
@@ -87,7 +87,7 @@ class Scoring:
 
     warehouse: Warehouse
     vectors: VectorStore
-    salt: Callable[[pa.RecordBatch, int], str]
+    salt: Callable[[str | None, pa.RecordBatch, int], str]
     devices: Sequence[str]
     workers: "Callable[[str], Callable[[ChunkTask], Chunk]]"
     account: "Callable[[Sequence[LedgerEntry]], bool]"
@@ -182,7 +182,7 @@ class Scoring:
         rows = sum(count for of_day in files.values() for _, count in of_day)
         sample = (chunks.rows_between(of_day, 0, SAMPLE_ROWS) for of_day in files.values())
         first = next(chain.from_iterable(sample), None)
-        salt = "no rows" if first is None else self.salt(first, rows)
+        salt = "no rows" if first is None else self.salt(state.model_version, first, rows)
         return [self._begin_day(state, day, salt, files[day]) for day in days]
 
     def _begin_day(

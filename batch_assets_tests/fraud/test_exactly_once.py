@@ -232,6 +232,24 @@ def test_of_two_processes_one_scores_a_day_and_the_other_says_that_it_waits(
     assert contents(pipeline) == expected
 
 
+def test_a_model_that_goes_live_while_a_day_is_scored_has_no_part_in_it(
+    copy: Callable[[], Pipeline], expected: dict[str, list[dict[str, Any]]]
+) -> None:
+    pipeline = copy()
+    heard, tell = multiprocessing.Pipe(duplex=False)
+    release, go_on = multiprocessing.Pipe(duplex=False)
+    process = start(
+        pipeline.settings.home, DAYS, hold_at=Moment.DAY_LOCKED, tell=tell, release=release
+    )
+    heard.recv()
+    old = pipeline.models.live("fraud_model")
+    put_any_model_live(pipeline, seed=1)
+    go_on.send("")
+    assert end(process) == 0
+    assert contents(pipeline) == expected
+    assert {row["model_version"] for row in ledger(pipeline)} == {old}
+
+
 def test_a_day_that_was_given_up_for_another_model_is_scored_whole_by_the_new_one(
     copy: Callable[[], Pipeline],
 ) -> None:
