@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import duckdb
 import pytest
 
+from batch_assets.storage.models import ModelStore
 from batch_assets_tests.fraud.zone import Zone, contents
 
 FIRST, LAST = "2026-03-01", "2026-03-26"
@@ -98,6 +100,21 @@ def test_alerts_and_similar(full_home: Path) -> None:
     assert distances == sorted(distances)
 
 
+def test_explain_says_what_the_alert_says_and_names_known_frauds(full_home: Path) -> None:
+    (alert,) = answer(full_home, "alerts", "--day", LAST, "--top", "1")
+    found = answer(full_home, "explain", alert["transaction_id"], "--top", "3")
+    assert [reason["text"] for reason in found["reasons"]] == alert["reasons"]
+    assert found["score"] == pytest.approx(alert["max_score"])
+    assert alert["reasons"]
+    frauds = found["nearest_known_frauds"]
+    assert len(frauds) == 3
+    known = answer(full_home, "sql", "select transaction_id from fraud_labels where is_fraud")
+    assert {row["transaction_id"] for row in frauds} <= {row["transaction_id"] for row in known}
+    shown = call(full_home, "explain", alert["transaction_id"]).stdout
+    for text in (alert["reasons"][0], frauds[0]["transaction_id"], alert["customer_id"]):
+        assert text in shown
+
+
 def test_export_is_one_file_with_all_tables(full_home: Path, tmp_path: Path) -> None:
     rows = answer(full_home, "export", str(tmp_path / "all.duckdb"))
     with duckdb.connect(tmp_path / "all.duckdb", read_only=True) as exported:
@@ -108,7 +125,7 @@ def test_export_is_one_file_with_all_tables(full_home: Path, tmp_path: Path) -> 
 
 
 def test_evaluate_leaves_the_live_model(full_home: Path) -> None:
-    live = (full_home / "models/fraud_model/live").read_text()
+    before = answer(full_home, "models", "list")
     train, test = "2026-03-01:2026-03-07", "2026-03-15:2026-03-19"
     result = answer(full_home, "evaluate", "--train", train, "--delay", "7", "--test", test)
     assert set(result) == {
@@ -121,18 +138,65 @@ def test_evaluate_leaves_the_live_model(full_home: Path) -> None:
         "model_version",
     }
     assert result["test_frauds"] > 0
-    assert (full_home / "models/fraud_model/live").read_text() == live
+    assert answer(full_home, "models", "list") == before
+
+
+def test_the_first_model_is_listed_as_live_and_shown_with_why(full_home: Path) -> None:
+    (listed,) = answer(full_home, "models", "list")
+    assert listed["state"] == "live"
+    assert listed["trained_from"] == FIRST
+    assert listed["decision"] == "first model"
+    shown = answer(full_home, "models", "show", listed["version"][:6])
+    assert shown["live_since"] == listed["live_since"] == shown["promotions"][0]["at"]
+    assert shown["promotions"][0]["why"] == "first model"
+    assert shown["card"]["features"]
+    for arguments in (["list"], ["show", listed["version"]]):
+        done = call(full_home, "models", *arguments)
+        assert done.returncode == 0, done.stderr
+        assert listed["version"] in done.stdout
+        assert "first model" in done.stdout
+
+
+def test_a_person_promotes_and_goes_back(full_home: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(full_home, home)
+    (live,) = (model["version"] for model in answer(home, "models", "list"))
+    other = another_version(home, live)
+    done = call(home, "models", "promote", other[:8])
+    assert done.returncode == 0, done.stderr
+    assert f"{other} is live, {live} was before" in done.stdout
+    assert f"batch-assets run --from {FIRST} --to {LAST}" in done.stdout
+    states = {model["version"]: model["state"] for model in answer(home, "models", "list")}
+    assert states == {live: "retired", other: "live"}
+    assert len(answer(home, "status")["outdated_days"]) == 26
+    assert answer(home, "models", "rollback") == {
+        "version": live,
+        "before": other,
+        "days_to_rescore": [],
+    }
+    assert answer(home, "status")["outdated_days"] == []
+
+
+def another_version(home: Path, version: str) -> str:
+    """The same network under a card that says something else."""
+    store = ModelStore(home / "models")
+    model = store.load(version)
+    return store.save(model.tensors, model.card | {"seed": 99})
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
+        (["models", "promote", "nonsense"], 1, "There is no model version 'nonsense'"),
+        (["models", "rollback"], 1, "There is no version to go back to"),
+        (["models"], 2, "Missing command"),
         (["run", "--from", "2026-03-09", "--to", "2026-03-01"], 1, "comes after the last"),
         (["run", "--from", "2025-03-09", "--to", "2026-03-01"], 1, "start_date"),
         (["run", "--from", "2026-03-09", "--to", "2096-03-01"], 1, "is in the future"),
         (["run", "--from", "March", "--to", "2026-03-01"], 2, "is not a day such as"),
         (["run", "--to", "2026-03-01"], 2, "Missing option"),
         (["similar", "no-such-id"], 1, "no-such-id"),
+        (["explain", "no-such-id"], 1, "'no-such-id' is not scored"),
         (["alerts", "--day", "2026-06-01"], 1, "is not scored"),
         (
             ["evaluate", "--train", "2026-03-01", "--test", "2026-03-09:2026-03-10"],
@@ -190,7 +254,17 @@ def test_without_feeds_it_says_what_to_do(tmp_path: Path) -> None:
 def test_help_teaches() -> None:
     done = call(Path("/nonexistent"), "--help")
     assert done.returncode == 0
-    for command in ("simulate", "run", "status", "similar", "alerts", "sql", "export", "evaluate"):
+    for command in (
+        "simulate",
+        "run",
+        "status",
+        "similar",
+        "alerts",
+        "explain",
+        "sql",
+        "export",
+        "evaluate",
+    ):
         assert command in done.stdout
 
 

@@ -1,5 +1,6 @@
 """Alerts say why, in the report and when asked; the frauds named are those that are known."""
 
+import shutil
 from datetime import timedelta
 from pathlib import Path
 
@@ -22,23 +23,35 @@ from batch_assets_tests.fraud.zone import (
     rows_of,
 )
 
-DAYS = 12
+DAYS = 11
 LAST = START + timedelta(days=DAYS - 1)
 FRAUDS = [row[0] for day in days(4) for row in a_day_of_rows(day)[::4]]
 
 
-@pytest.fixture
-def pipeline(home: Path) -> Pipeline:
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home whose days are scored; not to be changed."""
+    home = tmp_path_factory.mktemp("explain") / "home"
+    home.mkdir()
     zone = Zone(home).describe()
     for day in days(DAYS):
         zone.deliver(day, a_day_of_rows(day))
     for day in days(4):
         frauds = [(row[0], row[4], 1) for row in a_day_of_rows(day)[::4]]
         zone.label(day + timedelta(days=7), frauds)
-    pipeline = zone.pipeline()
-    put_any_model_live(pipeline)
-    pipeline.update(days(DAYS))
-    return pipeline
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("BATCH_ASSETS_HOME", str(home))
+        pipeline = zone.pipeline()
+        put_any_model_live(pipeline)
+        pipeline.update(days(DAYS))
+    return home
+
+
+@pytest.fixture
+def pipeline(built: Path, home: Path) -> Pipeline:
+    """The same, to be changed."""
+    shutil.copytree(built, home, dirs_exist_ok=True)
+    return Zone(home).pipeline()
 
 
 def test_an_explanation_has_the_stored_score_and_adds_up_to_it(pipeline: Pipeline) -> None:
