@@ -65,6 +65,14 @@ def look(home: Path, instance: dg.DagsterInstance) -> list[dg.RunRequest]:
     return requests(jobs.late_data(context))
 
 
+def look_for_models(home: Path, instance: dg.DagsterInstance) -> list[dg.RunRequest]:
+    """What the sensor of promotions asks for; nothing if it skips."""
+    context = dg.build_sensor_context(
+        instance=instance, resources=resources(home), definitions=defs
+    )
+    return requests(jobs.model_promoted(context))
+
+
 def requests(answer: Any) -> list[dg.RunRequest]:
     if isinstance(answer, dg.SkipReason):
         return []
@@ -132,6 +140,7 @@ def test_nobody_asks_while_a_run_is_going_on(
     a_run(instance, job, dg.DagsterRunStatus.STARTED)
     assert night(home, instance, datetime(2026, 1, 3, 2, tzinfo=UTC)) == []
     assert look(home, instance) == []
+    assert look_for_models(home, instance) == []
 
 
 def test_a_run_that_is_over_or_changes_no_table_keeps_nobody_waiting(
@@ -204,6 +213,103 @@ def test_without_a_model_the_sensor_asks_up_to_the_features_and_no_more(
     assert look(home, instance) == []
     put_any_model_live(zone.pipeline())
     assert asked(look(home, instance)) == [(START, START)]
+
+
+@given(st.sets(st.dates(date(2026, 1, 1), date(2026, 4, 20))), st.integers(1, 40))
+def test_the_newest_days_come_first_in_ranges_that_end(chosen: set[date], most: int) -> None:
+    ranges = jobs.newest_first(chosen, most)
+    covered = [day for first, last in reversed(ranges) for day in days_between(first, last)]
+    assert covered == sorted(chosen)
+    assert all((last - first).days < most for first, last in ranges)
+
+
+def test_a_promotion_has_its_days_scored_again_by_one_sensor_and_then_all_is_quiet(
+    zone: Zone, home: Path, instance: dg.DagsterInstance
+) -> None:
+    pipeline = filled(zone, DAYS)
+    pipeline.update(days(DAYS))
+    old = pipeline.models.live("fraud_model")
+    assert look_for_models(home, instance) == []
+    new = put_any_model_live(pipeline, seed=1)
+
+    assert look(home, instance) == []
+    answer = look_for_models(home, instance)
+    assert [request.run_key for request in look_for_models(home, instance)] == [
+        request.run_key for request in answer
+    ]
+    assert asked(answer) == [(days(DAYS)[11], days(DAYS)[-1]), (START, days(DAYS)[10])]
+    assert [int(request.tags["dagster/priority"]) for request in answer] == [0, -1]
+    versions: list[dict[date, str]] = []
+    for request in answer:
+        assert run("scoring", home, instance, requested_days(request)).success
+        rows = contents(pipeline)["fraud_predictions"]
+        versions.append({row["day"]: row["model_version"] for row in rows})
+    assert versions[0] == {day: new if n >= 11 else old for n, day in enumerate(days(DAYS))}
+    assert versions[1] == dict.fromkeys(days(DAYS), new)
+    assert look_for_models(home, instance) == look(home, instance) == []
+    assert pipeline.stale_days(days(DAYS)) == []
+
+
+def test_a_rollback_asks_again_for_days_that_were_asked_for_before(
+    zone: Zone, home: Path, instance: dg.DagsterInstance
+) -> None:
+    pipeline = filled(zone, 3)
+    pipeline.update(days(3))
+    keys = []
+    for _ in range(2):
+        put_any_model_live(pipeline, seed=1)
+        (request,) = look_for_models(home, instance)
+        keys.append(request.run_key)
+        pipeline.update(days(3))
+        pipeline.models.roll_back("fraud_model")
+        (request,) = look_for_models(home, instance)
+        keys.append(request.run_key)
+        pipeline.update(days(3))
+    assert len(set(keys)) == 4
+
+
+def test_late_rows_after_a_promotion_are_left_to_the_other_sensor(
+    zone: Zone, home: Path, instance: dg.DagsterInstance
+) -> None:
+    pipeline = filled(zone, 9)
+    pipeline.update(days(9))
+    put_any_model_live(pipeline, seed=1)
+    zone.deliver(days(9)[6], a_day_of_rows(days(9)[6], salt="z"), "late.csv")
+    pipeline.ingest("transactions", [days(9)[6]])
+    assert asked(look_for_models(home, instance)) == [(START, days(9)[5])]
+    (daily,) = answer = look(home, instance)
+    assert daily.job_name == "daily"
+    assert asked(answer) == [(days(9)[6], days(9)[8])]
+
+
+def test_the_night_does_what_the_sensor_did_not_but_no_more_days_than_the_settings_say(
+    zone: Zone, home: Path, instance: dg.DagsterInstance
+) -> None:
+    pipeline = filled(zone, 9)
+    pipeline.update(days(9))
+    (home / "settings.toml").write_text(f"start_date = {START}\nrescore_days = 2\n")
+    put_any_model_live(pipeline, seed=1)
+    assert asked(look_for_models(home, instance)) == [(days(9)[7], days(9)[8])]
+    answer = night(home, instance, datetime(2026, 1, 10, 2, tzinfo=UTC))
+    assert asked(answer) == [(days(9)[7], days(9)[8])]
+
+
+def test_each_week_a_model_is_trained_once_there_are_labels(
+    zone: Zone, home: Path, instance: dg.DagsterInstance
+) -> None:
+    def week() -> Any:
+        return jobs.weekly_training(
+            dg.build_schedule_context(instance=instance, resources=resources(home))
+        )
+
+    pipeline = filled(zone, 9)
+    assert isinstance(week(), dg.SkipReason)
+    pipeline.update(days(7))
+    assert isinstance(week(), dg.SkipReason)
+    pipeline.update(days(9))
+    assert isinstance(week(), dg.RunRequest)
+    assert jobs.weekly_training.job_name == "training"
+    assert jobs.weekly_training.cron_schedule == "0 3 * * sun"
 
 
 def test_maintenance_changes_nothing_that_a_reader_sees(
