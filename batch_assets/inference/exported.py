@@ -38,9 +38,11 @@ _CONFIGS = (
 _SAMPLE_INPUTS = "data/sample_inputs/model.pt"
 _PAYLOAD = re.compile(r"(weight|tensor)_\d+")
 
-# Operators of torch on tensors and on shapes; not those two that touch files.
+# Operators of torch on tensors and on sizes, but for those that touch files, and nothing else that
+# can be reached by such a name.
 _OPERATORS = re.compile(
-    r"torch\.ops\.aten\.(?!from_file\b|save\b|load\b)\w+\.\w+|torch\.sym_\w+"
+    r"torch\.ops\.aten\.(?!(from_file|save|load)\b)(_?[a-zA-Z0-9]\w*|__(and|or|xor)__)\.[a-zA-Z]\w*"
+    r"|torch\.sym_\w+"
     r"|_operator\.(add|sub|mul|floordiv|truediv|mod|neg|eq|ne|lt|le|gt|ge|and_|or_|not_|getitem)"
 )
 # Names that can be nothing but names in the code that torch makes of them.
@@ -52,8 +54,8 @@ _SHAPE = re.compile(
     r"|(Integer|Add|Mul|Max|Min|Mod|PythonMod|FloorDiv|CeilDiv|CleanDiv|Eq|Ne|And|Or|Not"
     r"|Equality|Unequality|LessThan|StrictLessThan|GreaterThan|StrictGreaterThan)(?=\())*"
 )
-# Not read, not run (guards), or only shown.
-_IGNORED = {"metadata", "torch_version", "guards_code", "treespec_namedtuple_fields"}
+# Where text may be any text: it is only shown, or not run (guards).
+_SHOWN = {"metadata", "torch_version", "guards_code"}
 _PLAIN_TREES = {None, "builtins.tuple", "builtins.list", "builtins.dict"}
 
 
@@ -101,9 +103,11 @@ def is_exported_program(content: bytes) -> bool:
 def _loaded(content: bytes) -> Any:
     from torch.export.pt2_archive._package import load_pt2
 
-    _check_archive(content)
     try:
+        _check_archive(content)
         return load_pt2(io.BytesIO(content)).exported_programs["model"]
+    except ForeignModelError:
+        raise
     except Exception as error:
         raise ForeignModelError(
             f"torch {torch.__version__} cannot read this program ({first_line(error)}); it may be "
@@ -168,10 +172,11 @@ def _check_samples(content: bytes) -> None:
 
 
 def _strings(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """All strings of a JSON document with the key they stand under; of keys, the keys too."""
+    """All strings of a JSON document with the key they stand under, and the keys as names."""
     if isinstance(value, dict):
         for name, inner in value.items():
-            if name not in _IGNORED:
+            # Something else can be called metadata, too.
+            if name not in _SHOWN or not _is_text(inner):
                 yield "name", name
                 yield from _strings(inner, name)
     elif isinstance(value, list):
@@ -179,6 +184,11 @@ def _strings(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
             yield from _strings(inner, key)
     elif isinstance(value, str):
         yield key, value
+
+
+def _is_text(value: Any) -> bool:
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+    return all(isinstance(part, str) for part in parts)
 
 
 def _check_string(place: str, value: str) -> None:

@@ -1,6 +1,8 @@
 """A model of another maker is scored and served as ours, with nothing but a file and a card."""
 
 import json
+import re
+import textwrap
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -132,6 +134,24 @@ def test_a_wide_embedding_is_stored_at_the_size_of_all(pipeline: Pipeline, tmp_p
     stored = lance.dataset(pipeline.vectors.table_uri(EMBEDDINGS)).to_table().to_pylist()
     assert {len(row["vector"]) for row in stored} == {64}
     assert all(any(row["vector"]) for row in stored)
+
+
+def test_the_example_of_the_documents_is_accepted(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (Path(__file__).parents[2] / "docs/models.md").read_text(encoding="utf-8")
+    blocks = re.findall(r" *```(python|yaml)\n(.*?)```", text, flags=re.DOTALL)
+    of_torch = [textwrap.dedent(block) for _, block in blocks[:3]]
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    for code in of_torch[:2]:
+        exec(code, names)
+    Path("card.yaml").write_text(of_torch[2])
+    pipeline = Zone(home).describe().pipeline()
+    found = register(pipeline, Path("model.pt2"), Path("card.yaml"))
+    assert found["kind"] == "torch_export"
+    assert not any("exported for" in note for note in found["notes"])
+    assert "embedding, 32 numbers" in found["vectors"]
 
 
 def test_without_features_made_up_rows_are_tried(home: Path, tmp_path: Path) -> None:

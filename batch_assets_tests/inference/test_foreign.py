@@ -239,7 +239,22 @@ def test_no_text_in_an_archive_becomes_code(tmp_path: Path) -> None:
         sizes = next(v["sizes"] for v in values.values() if "as_expr" in v["sizes"][0])
         sizes[0]["as_expr"]["expr_str"] = code
 
-    for change, said in ((operator, "torch.os.mkdir"), (name, "only letters"), (shape, "a shape")):
+    def hidden_shape(document: Any) -> None:
+        shape(document)
+        values = document["graph_module"]["graph"]["tensor_values"]
+        name = next(n for n, v in values.items() if "as_expr" in v["sizes"][0])
+        values["metadata"] = values.pop(name)
+
+    def attribute(document: Any) -> None:
+        nodes_of(document)[0]["target"] = "torch.ops.aten.__class__.mro"
+
+    for change, said in (
+        (operator, "torch.os.mkdir"),
+        (attribute, "__class__"),
+        (name, "only letters"),
+        (shape, "a shape"),
+        (hidden_shape, "a shape"),
+    ):
         assert said in refusal(changed(content, {MODEL: with_json(change)}))
     checked(changed(content, {MODEL: with_json(guard)}))  # guards are not run
     assert not path.exists()
@@ -266,6 +281,8 @@ def test_operators_of_others_are_named() -> None:
 
 def test_damaged_archives_are_refused() -> None:
     content = exported(Network())
+    for wrong in (b"[]", b"{}", b"null"):
+        refusal(changed(content, {MODEL: lambda _, new=wrong: new}))  # type: ignore[misc]
     for part in (content[: len(content) // 2], content[:-30], content.replace(b"{", b"[")):
         assert "damaged" in refusal(part)
 

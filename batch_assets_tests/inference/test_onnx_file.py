@@ -50,6 +50,21 @@ def test_labels_are_no_scores() -> None:
     assert "score: probabilities" in message
 
 
+def test_maps_are_no_scores() -> None:
+    model = onnx_of(Network())
+    node = onnx.helper.make_node(
+        "ZipMap", ["probabilities"], ["maps"], domain="ai.onnx.ml", classlabels_int64s=[0, 1]
+    )
+    model.graph.node.append(node)
+    model.opset_import.append(onnx.helper.make_opsetid("ai.onnx.ml", 1))
+    number = onnx.helper.make_tensor_type_proto(onnx.TensorProto.FLOAT, [])
+    maps = onnx.helper.make_sequence_type_proto(
+        onnx.helper.make_map_type_proto(onnx.TensorProto.INT64, number)
+    )
+    model.graph.output.append(onnx.helper.make_value_info("maps", maps))
+    assert "zipmap=False" in refusal(bytes_of(model), ONNX, **CLASSES | {"score": "maps"})
+
+
 def test_damaged_files_are_refused() -> None:
     content = bytes_of(onnx_of(Network()))
     for part in (content[: len(content) // 2], content[:-3], content[:2]):
