@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -10,9 +11,11 @@ from typing import Any
 
 import duckdb
 import pytest
+from torch import nn
 
 from batch_assets.storage.models import ModelStore
 from batch_assets_tests.fraud.zone import Zone, contents
+from batch_assets_tests.inference.foreign_models import exported
 
 FIRST, LAST = "2026-03-01", "2026-03-26"
 COMMAND = [sys.executable, "-m", "batch_assets"]
@@ -266,6 +269,22 @@ def test_help_teaches() -> None:
         "evaluate",
     ):
         assert command in done.stdout
+
+
+def test_a_model_of_another_maker_is_taken_in_or_refused_in_a_line(tmp_path: Path) -> None:
+    (tmp_path / "card.yaml").write_text("{title: mine, features: [amount], output: logit}")
+    (tmp_path / "model.pt2").write_bytes(pickle.dumps({"weights": 1}))
+    arguments = ("models", "register", str(tmp_path / "model.pt2"), "--card")
+    refused = call(tmp_path / "home", *arguments, str(tmp_path / "card.yaml"))
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(f"error: {tmp_path / 'model.pt2'} is refused: it is a pickle")
+    assert len(refused.stderr.splitlines()) == 1
+    (tmp_path / "model.pt2").write_bytes(exported(nn.Linear(1, 1), features=1))
+    found = answer(tmp_path / "home", *arguments, str(tmp_path / "card.yaml"))
+    assert found["state"] == "candidate"
+    assert [row["version"] for row in answer(tmp_path / "home", "models", "list")] == [
+        found["version"]
+    ]
 
 
 def test_two_runs_at_once_on_an_empty_store_end_as_one(

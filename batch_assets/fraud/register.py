@@ -107,7 +107,7 @@ def sample_rows(pipeline: Pipeline, features: Sequence[str]) -> tuple[np.ndarray
     """
     from batch_assets.inference.batches import feature_matrix
 
-    snapshot = pipeline.state().snapshot(tables.TRANSACTION_FEATURES)
+    snapshot = pipeline.warehouse.snapshot(tables.TRANSACTION_FEATURES)
     days = sorted(day for day in snapshot.by_day if snapshot.rows([day]))
     while len(days) > 1 and snapshot.rows(days[1:]) >= SAMPLE_ROWS:
         del days[0]
