@@ -7,7 +7,17 @@ import time
 
 from benchmarks.harness import write
 
-NAMES = ("simulate", "ingest", "clean", "features", "score", "search", "sequences", "cache")
+NAMES = (
+    "simulate",
+    "ingest",
+    "clean",
+    "features",
+    "score",
+    "search",
+    "sequences",
+    "cache",
+    "embeddings",
+)
 
 
 def main() -> None:
@@ -22,7 +32,9 @@ def main() -> None:
         print(f"{name} ...", flush=True)
         module = importlib.import_module(f"benchmarks.{name}")
         what = (module.__doc__ or name).strip().splitlines()[0]
-        write(name, what, module.main())
+        results = module.main()
+        show = getattr(module, "markdown", None)
+        write(name, what, results, shown=show(results) if show else None)
         load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
         seconds = time.perf_counter() - started
         print(f"{name}: {seconds:.0f} s{load}, see benchmarks/results/{name}.md", flush=True)

@@ -128,7 +128,12 @@ def versions() -> dict[str, str]:
 
 
 def write(
-    name: str, what: str, results: Result, module: str | None = None, folder: Path = RESULTS
+    name: str,
+    what: str,
+    results: Result,
+    module: str | None = None,
+    folder: Path = RESULTS,
+    shown: str | None = None,
 ) -> None:
     """Write ``NAME.json`` and ``NAME.md``.
 
@@ -136,6 +141,7 @@ def write(
         what: first line of the benchmark's description.
         results: case -> its figures, or a text that says why there are none; may be nested.
         module: what to run for it, where that is not ``benchmarks NAME``.
+        shown: Markdown of results that are no times.
     """
     folder.mkdir(parents=True, exist_ok=True)
     document = {
@@ -149,7 +155,7 @@ def write(
     }
     text = json.dumps(document, indent=2, default=str)
     (folder / f"{name}.json").write_text(f"{text}\n", encoding="utf-8")
-    (folder / f"{name}.md").write_text(_markdown(document), encoding="utf-8")
+    (folder / f"{name}.md").write_text(_markdown(document, shown), encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -169,15 +175,22 @@ _COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
 _QUIET = {*_COLUMNS, "seconds_of_runs", "rss_bytes_before"}
 
 
-def _markdown(document: Mapping[str, Any]) -> str:
+def _markdown(document: Mapping[str, Any], shown: str | None) -> str:
     name, machine_ = document["benchmark"], document["machine"]
+    packages = ", ".join(f"{k} {v}" for k, v in document["versions"].items())
+    memory = machine_["memory_bytes"] / 2**30
+    measured = (
+        f"Measured on {document['date']} by `{document['command']}`: "
+        f"{machine_['cpu']}, {machine_['cores']} cores, {memory:.0f} GiB, {machine_['system']}."
+    )
+    if shown is not None:
+        text = [f"# {name}", "", document["what"], "", shown, "", measured]
+        return "\n".join([*text, "", f"With {packages}.", ""])
     lines = list(_lines(document["results"], ()))
     notes = list(_notes(document["results"], ()))
-    packages = ", ".join(f"{k} {v}" for k, v in document["versions"].items())
     head = " | ".join(["", "case", *(title for title, _ in _COLUMNS.values()), ""]).strip()
     rule = "|---|" + "---:|" * len(_COLUMNS)
     table = [f"| {line.case} | {' | '.join(_cells(line.figures))} |" for line in lines]
-    memory = machine_["memory_bytes"] / 2**30
     text = [
         f"# {name}",
         "",
@@ -189,8 +202,7 @@ def _markdown(document: Mapping[str, Any]) -> str:
         "",
         *notes,
         *([""] if notes else []),
-        f"Measured on {document['date']} by `{document['command']}`: "
-        f"{machine_['cpu']}, {machine_['cores']} cores, {memory:.0f} GiB, {machine_['system']}.",
+        measured,
         "Each run has a process of its own; of several runs it is the median of the seconds, and "
         "the highest peak of resident memory, the interpreter and all libraries included.",
         "",

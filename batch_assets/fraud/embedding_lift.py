@@ -31,24 +31,31 @@ class Points:
 
     Args:
         vectors: float [n, size].
-        frauds: bool [n].
+        kinds: integer [n], 0 for a genuine one, else the kind of the fraud.
         owners: integer [n, any]; two transactions with a common number in a column are of one
             customer, or at one terminal.
     """
 
     vectors: np.ndarray
-    frauds: np.ndarray
+    kinds: np.ndarray
     owners: np.ndarray
 
+    @property
+    def frauds(self) -> np.ndarray:
+        """Bool [n]."""
+        return self.kinds > 0
+
     def chosen(self, which: np.ndarray) -> "Points":
-        return Points(self.vectors[which], self.frauds[which], self.owners[which])
+        return Points(self.vectors[which], self.kinds[which], self.owners[which])
 
 
 @dataclass(frozen=True)
 class Found:
-    """Of each query: share of frauds among its neighbours, and among all possible ones."""
+    """Of each query the share of frauds among its neighbours, of frauds of its own kind, and of
+    frauds among all that could be neighbours."""
 
     shares: np.ndarray
+    same: np.ndarray
     chances: np.ndarray
 
     def figures(self) -> dict[str, Any]:
@@ -63,6 +70,7 @@ class Found:
             "lift_low": round(float(low), 2),
             "lift_high": round(float(high), 2),
             "share_of_frauds": round(share, 4),
+            "share_of_frauds_of_the_same_kind": round(float(self.same.mean()), 4),
             "chance": round(chance, 5),
             "queries": len(self.shares),
         }
@@ -77,7 +85,7 @@ def neighbour_frauds(
         within: the pool is ``points`` itself: none is its own neighbour.
         strangers: leave out what has an owner in common with the query.
     """
-    shares, chances = [], []
+    shares, same, chances = [], [], []
     squares = (pool.vectors**2).sum(axis=1)
     for at in np.array_split(np.flatnonzero(points.frauds), _parts(int(points.frauds.sum()))):
         queries = points.chosen(at)
@@ -91,13 +99,19 @@ def neighbour_frauds(
         distances[left_out] = np.inf
         nearest = np.argsort(distances, axis=1, kind="stable")[:, :k]
         shares.append(pool.frauds[nearest].mean(axis=1))
+        same.append((pool.kinds[nearest] == queries.kinds[:, None]).mean(axis=1))
         allowed = ~left_out
         chances.append((allowed & pool.frauds).sum(axis=1) / allowed.sum(axis=1))
-    return Found(np.concatenate(shares), np.concatenate(chances))
+    return Found(np.concatenate(shares), np.concatenate(same), np.concatenate(chances))
 
 
-def embedding_lift(pipeline: Pipeline, days: Sequence[date]) -> dict[str, dict[str, Any]]:
+def embedding_lift(
+    pipeline: Pipeline, days: Sequence[date], kinds: Mapping[str, int] | None = None
+) -> dict[str, dict[str, Any]]:
     """Lift of stored embeddings, beside that of the features and of the score, on some days.
+
+    Args:
+        kinds: of frauds, from 1, by transaction_id, where the data tell them apart.
 
     Returns:
         Pool -> space -> figures. Pools: ``same day``; ``same day, strangers``, without the query's
@@ -116,7 +130,9 @@ def embedding_lift(pipeline: Pipeline, days: Sequence[date]) -> dict[str, dict[s
         raise BatchAssetsError(f"{missing[0]} is not scored: run `batch-assets run` for it first")
     rows, spaces = _rows_and_spaces(pipeline, wanted)
     day_of = rows["day"].to_numpy().astype("datetime64[D]")
-    frauds = rows["is_fraud"].to_numpy(zero_copy_only=False)
+    frauds = rows["is_fraud"].to_numpy(zero_copy_only=False).astype(int)
+    if kinds:
+        frauds *= np.array([kinds.get(key, 1) for key in rows["transaction_id"].to_pylist()])
     owners = np.stack(
         [rows[name].combine_chunks().dictionary_encode().indices.to_numpy() for name in _OWNERS], 1
     )
@@ -199,6 +215,7 @@ def _scaled(values: np.ndarray, by: np.ndarray) -> np.ndarray:
 def _joined(parts: Sequence[Found]) -> Found:
     return Found(
         np.concatenate([part.shares for part in parts]),
+        np.concatenate([part.same for part in parts]),
         np.concatenate([part.chances for part in parts]),
     )
 

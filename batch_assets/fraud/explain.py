@@ -93,7 +93,8 @@ class Explainer:
         network, features = self._model(version)
         matrix = feature_matrix(rows.combine_chunks().to_batches(), features)
         baseline = baseline_row(network, lambda: _medians(connection, day, features))
-        usual = dict(zip(features, baseline.tolist(), strict=True))
+        # seven digits, as the nearest double of a float32 has digits that nobody wrote
+        usual = {name: float(f"{v:.7g}") for name, v in zip(features, baseline, strict=True)}
         explained = []
         for row, found in zip(
             rows.to_pylist(), attributions(network, matrix, baseline), strict=True

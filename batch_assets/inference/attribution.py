@@ -89,7 +89,8 @@ def _plan(features: int, orders: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _logits(network: nn.Module, points: Tensor) -> np.ndarray:
     """Logits float64 [n]."""
-    if hasattr(network, "logits"):
-        logits: Tensor = network.logits(points)[0]
+    give_logits = getattr(network, "logits", None)
+    if callable(give_logits):
+        logits: Tensor = give_logits(points)[0]
         return logits.double().numpy()
     return torch.logit(network(points)[0].double(), SMALLEST).numpy()

@@ -16,7 +16,7 @@ DAYS = 16
 def points(vectors: np.ndarray, frauds: np.ndarray, owners: np.ndarray | None = None) -> Points:
     if owners is None:
         owners = np.arange(2 * len(frauds)).reshape(-1, 2)
-    return Points(vectors.astype(np.float64), frauds, owners)
+    return Points(vectors.astype(np.float64), frauds.astype(int), owners)
 
 
 def test_noise_has_a_lift_of_one() -> None:
@@ -49,6 +49,13 @@ def test_a_fraud_is_not_its_own_neighbour_and_strangers_share_no_owner() -> None
     assert others.chances.tolist() == pytest.approx([0, 0.5, 0.5])
 
 
+def test_frauds_of_another_kind_are_frauds_but_not_of_the_same_kind() -> None:
+    line = points(np.array([[0.0], [1.0], [2.0], [9.0]]), np.array([1, 2, 1, 0]))
+    found = neighbour_frauds(line, line, within=True, strangers=False, k=2)
+    assert found.shares.tolist() == [1, 1, 1]
+    assert found.same.tolist() == [0.5, 0, 0.5]
+
+
 def test_another_pool_leaves_nobody_out() -> None:
     one = points(np.array([[0.0]]), np.array([True]))
     pool = points(np.array([[0.0], [1.0]]), np.array([True, False]))
@@ -59,7 +66,7 @@ def test_another_pool_leaves_nobody_out() -> None:
 
 def test_the_interval_is_the_same_each_time_and_holds_the_lift() -> None:
     random = np.random.default_rng(2)
-    found = Found(random.random(40), np.full(40, 0.01))
+    found = Found(random.random(40), np.zeros(40), np.full(40, 0.01))
     figures = found.figures()
     assert figures == found.figures()
     assert figures["lift_low"] < figures["lift"] < figures["lift_high"]

@@ -25,7 +25,7 @@ from batch_assets_tests.fraud.zone import (
 
 DAYS = 11
 LAST = START + timedelta(days=DAYS - 1)
-FRAUDS = [row[0] for day in days(4) for row in a_day_of_rows(day)[::4]]
+FRAUDS = [str(row[0]) for day in days(4) for row in a_day_of_rows(day)[::4]]
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +81,8 @@ def test_the_nearest_known_frauds_are_labelled_ones_and_not_the_transaction(
 def test_frauds_that_another_model_scored_are_not_compared(pipeline: Pipeline) -> None:
     put_any_model_live(pipeline, seed=1)
     pipeline.update([LAST])
-    of_last = a_day_of_rows(LAST)[0][0]
-    assert explain(pipeline, str(of_last))["nearest_known_frauds"] == []
+    of_last = str(a_day_of_rows(LAST)[0][0])
+    assert explain(pipeline, of_last)["nearest_known_frauds"] == []
     before = explain(pipeline, FRAUDS[0])
     assert before["nearest_known_frauds"]
     assert before["model_version"] != pipeline.models.live("fraud_model")

@@ -18,8 +18,8 @@ VALUES = st.one_of(
 )
 
 
-def facts(usual: dict[str, float] | None = None, **values: Any) -> Facts:
-    return Facts(values, USUAL if usual is None else usual, "EUR")
+def facts(**values: Any) -> Facts:
+    return Facts(values, USUAL, "EUR")
 
 
 @pytest.mark.parametrize("feature", [f.name for f in FEATURES])
@@ -71,9 +71,9 @@ def test_a_share_of_frauds_is_told_in_numbers_of_payments() -> None:
 
 
 def test_an_unknown_feature_is_named_with_value_and_what_is_usual() -> None:
-    known = facts({"new_device_risk": 0.01}, new_device_risk=0.5)
+    known = Facts({"new_device_risk": 0.5}, {"new_device_risk": 0.01})
     assert sentence("new_device_risk", known) == "new device risk: 0.5 (usual: 0.01)"
-    assert sentence("new_device_risk", facts({})) == "new device risk: not known"
+    assert sentence("new_device_risk", Facts({})) == "new device risk: not known"
 
 
 def test_reasons_are_what_raised_the_score_windows_of_one_quantity_together() -> None:
