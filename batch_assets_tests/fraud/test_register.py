@@ -21,7 +21,14 @@ from batch_assets.fraud.pipeline import Pipeline
 from batch_assets.fraud.register import register
 from batch_assets.fraud.scorer import MODEL
 from batch_assets.storage.models import DamagedModelError
-from batch_assets_tests.fraud.zone import START, Zone, a_day_of_rows, days, rows_of
+from batch_assets_tests.fraud.zone import (
+    START,
+    Zone,
+    a_day_of_rows,
+    days,
+    put_any_model_live,
+    rows_of,
+)
 from batch_assets_tests.inference.foreign_models import Network, card_of, exported, onnx_of
 
 NAMES = [feature.name for feature in FEATURES]
@@ -98,6 +105,19 @@ def test_an_onnx_model_is_registered_promoted_and_scored(
     pipeline.models.promote(found["version"], MODEL)
     pipeline.update(days(2))
     assert_both_stores_hold(pipeline, found["version"])
+
+
+def test_beside_a_live_model_it_is_compared_and_stays_a_candidate(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    live = put_any_model_live(pipeline)
+    content = exported(Network(len(INPUTS)), len(INPUTS))
+    found = register(pipeline, *files(tmp_path, content))
+    assert "does not say on which days it was trained" in found["decision"]
+    comparison = pipeline.models.comparison(found["version"], MODEL)
+    assert comparison is not None
+    assert comparison["live"] == live
+    assert (found["state"], pipeline.models.live(MODEL)) == ("candidate", live)
 
 
 def test_the_same_file_and_card_are_the_same_version(pipeline: Pipeline, tmp_path: Path) -> None:
