@@ -50,7 +50,7 @@ _NAME = re.compile(r"[\w.\-]*")
 _TEXT_ARGUMENT = re.compile(r"[\w.\-, >]*")
 # Arithmetic on integers and on sizes that torch named.
 _SHAPE = re.compile(
-    r"(Symbol\('[su]\d+'(, \w+=(True|False))*\)|-?\d+|[ ,()]"
+    r"(Symbol\('[su]\d+'(, \w+=(True|False))*\)|-?\d++|[ ,()]"
     r"|(Integer|Add|Mul|Max|Min|Mod|PythonMod|FloorDiv|CeilDiv|CleanDiv|Eq|Ne|And|Or|Not"
     r"|Equality|Unequality|LessThan|StrictLessThan|GreaterThan|StrictGreaterThan)(?=\())*"
 )

@@ -27,6 +27,7 @@ FILES = {TORCH_EXPORT: "model.pt2", ONNX: "model.onnx"}
 LARGEST_BYTES = 2 * 2**30
 PROJECTION = "projection"
 """The tensor beside the file that brings wide embeddings to the size of vectors."""
+# How files begin that gzip, bzip2, xz, zlib and lz4 packed.
 _PACKED = (
     b"\x1f\x8b",
     b"BZh",
@@ -139,8 +140,10 @@ def kind_of(content: bytes) -> str:
     """
     if is_exported_program(content):
         return TORCH_EXPORT
-    pickled = None
-    if content.startswith(b"PK"):
+    pickled: str | bool = False
+    if content.startswith(b"PK") and b"serialized_exported_program.json" in content:
+        pickled = "a program of a torch before 2.8, whose weights are pickled"
+    elif content.startswith(b"PK"):
         pickled = b"data.pkl" in content and "a torch.save or TorchScript file"
     elif content.startswith(b"\x80"):
         pickled = "a pickle"

@@ -3,6 +3,7 @@
 import io
 import os
 import pickle
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,17 @@ def test_a_program_of_a_range_of_rows_is_fed_so_many() -> None:
     assert_scores_as_eager(network_of(content), model)
 
 
+@pytest.mark.gpu
+def test_a_program_runs_on_a_gpu() -> None:
+    device, card = torch.device("cuda"), card_from(card_of(NAMES))
+    network = load_network(TORCH_EXPORT, exported(Network()), card, SIZE, device)
+    check_on(network, ROWS, device)
+    scores, vectors = Scorer(network, NAMES, device="cuda").score_matrix(ROWS)
+    expected, embedding = eager(Network())
+    np.testing.assert_allclose(scores, expected, atol=1e-4)
+    np.testing.assert_allclose(vectors[:, : embedding.shape[1]], embedding, atol=1e-3)
+
+
 class ByName(Network):
     def forward(self, rows: Tensor) -> Any:
         logit, embedding = super().forward(rows)
@@ -163,7 +175,12 @@ def test_pickles_are_recognised_by_content_and_never_read(tmp_path: Path) -> Non
     torch_file, packed = io.BytesIO(), tmp_path / "model.onnx"
     torch.save({"weights": torch.ones(3), "trap": trap}, torch_file)
     joblib.dump(trap, packed, compress=3)
-    for content in (pickle.dumps(trap), torch_file.getvalue(), packed.read_bytes()):
+    old = io.BytesIO()
+    with zipfile.ZipFile(old, "w") as archive:
+        archive.writestr("serialized_exported_program.json", "{}")
+        archive.writestr("serialized_state_dict.pt", torch_file.getvalue())
+    files = [torch_file.getvalue(), packed.read_bytes(), old.getvalue()]
+    for content in (pickle.dumps(trap), *files):
         with pytest.raises(
             ForeignModelError, match=r"pickle can run any code.*torch\.export\.save"
         ):
