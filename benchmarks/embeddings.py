@@ -94,11 +94,12 @@ def markdown(results: Result) -> str:
 
 
 def _cells(figures: Result) -> str:
+    same = figures.get("share_of_frauds_of_the_same_kind")
     shown = (
         f"{figures['lift']:.1f}",
         f"{figures['lift_low']:.1f} to {figures['lift_high']:.1f}",
         f"{10 * figures['share_of_frauds']:.2f}",
-        f"{10 * figures['share_of_frauds_of_the_same_kind']:.2f}",
+        "" if same is None else f"{10 * same:.2f}",
         f"{10 * figures['chance']:.3f}",
         f"{figures['queries']:,}",
     )

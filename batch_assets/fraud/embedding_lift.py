@@ -58,19 +58,24 @@ class Found:
     same: np.ndarray
     chances: np.ndarray
 
-    def figures(self) -> dict[str, Any]:
-        """Lift with a 95 % interval (bootstrap over the queries), shares, and how many queries."""
+    def figures(self, kinds: bool = False) -> dict[str, Any]:
+        """Lift with a 95 % interval (bootstrap over the queries), shares, and how many queries.
+
+        Args:
+            kinds: that of frauds of the same kind, too.
+        """
         random = np.random.default_rng(SEED)
         again = random.integers(len(self.shares), size=(RESAMPLES, len(self.shares)))
         lifts = self.shares[again].mean(axis=1) / self.chances[again].mean(axis=1)
         low, high = np.quantile(lifts, [0.025, 0.975])
         share, chance = float(self.shares.mean()), float(self.chances.mean())
+        same = {"share_of_frauds_of_the_same_kind": round(float(self.same.mean()), 4)}
         return {
             "lift": round(share / chance, 2),
             "lift_low": round(float(low), 2),
             "lift_high": round(float(high), 2),
             "share_of_frauds": round(share, 4),
-            "share_of_frauds_of_the_same_kind": round(float(self.same.mean()), 4),
+            **(same if kinds else {}),
             "chance": round(chance, 5),
             "queries": len(self.shares),
         }
@@ -149,7 +154,7 @@ def embedding_lift(
     if not found:
         raise BatchAssetsError(f"no fraud is known of {min(days)} to {max(days)}")
     return {
-        pool: {space: _joined(parts).figures() for space, parts in by_space.items()}
+        pool: {space: _joined(parts).figures(bool(kinds)) for space, parts in by_space.items()}
         for pool, by_space in found.items()
     }
 
