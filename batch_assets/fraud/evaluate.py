@@ -54,7 +54,7 @@ def _measure(
     from batch_assets.fraud.evaluation import evaluate, select_test_days
     from batch_assets.inference.network import TabularNetwork
     from batch_assets.inference.scoring import Scorer
-    from batch_assets.storage.models import content_version
+    from batch_assets.storage.model_content import content_version
 
     seed = pipeline.settings.training_seed if seed is None else seed
     tensors, card = train_on(pipeline, days_between(*train), seed)

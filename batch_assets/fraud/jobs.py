@@ -12,6 +12,7 @@ from batch_assets.fraud.drift_checks import DRIFT_CHECKS
 from batch_assets.fraud.landing import digest
 from batch_assets.fraud.maintenance import tidy
 from batch_assets.fraud.pipeline import Pipeline, last_closed_day
+from batch_assets.fraud.rescoring import days_to_rescore, outdated_by_model
 from batch_assets.fraud.scorer import MODEL
 from batch_assets.fraud.training_data import labelled_days
 from batch_assets.running import bury_dead_runs
@@ -131,7 +132,7 @@ def missed_days(pipeline: Pipeline, until: date) -> list[date]:
     days = [first + timedelta(days=n) for n in range((until - first).days + 1)]
     news = {day for arrivals in pipeline.news().values() for day in arrivals}
     stale = pipeline.stale_days(days)
-    left = set(pipeline.outdated_by_model(stale)) - set(pipeline.days_to_rescore())
+    left = set(outdated_by_model(pipeline, stale)) - set(days_to_rescore(pipeline))
     return sorted((set(stale) - left) | (news & set(days)))
 
 
@@ -229,7 +230,7 @@ def late_data(
             return _requests(ingest_job.name, [day for _, day in news], sorted(k for k, _ in news))
         days = [d for d in pipeline.days_with_data() if d <= last_closed_day()]
         stale = pipeline.stale_days(days)
-        others = set(pipeline.outdated_by_model(stale))
+        others = set(outdated_by_model(pipeline, stale))
         stale = [day for day in stale if day not in others]
         if not stale:
             return dg.SkipReason("no new file, and every day is up to date, but for the model")
@@ -254,7 +255,7 @@ def model_promoted(
     if a_run_is_going_on(context.instance):
         return dg.SkipReason(GOING_ON)
     with pipeline_of(warehouse, vectors, models) as pipeline:
-        days = pipeline.days_to_rescore()
+        days = days_to_rescore(pipeline)
         if not days:
             return dg.SkipReason("no day of the newest ones was scored by another version")
         promotion = pipeline.models.promotions(MODEL)[-1]

@@ -184,7 +184,7 @@ class Pipeline:
         """Bring everything that can be built of some days up to date, from files to the report."""
         for kind in KINDS:
             self.ingest(kind, days)
-        for step in _steps(self.state()):
+        for step in steps_of(self.state()):
             self.build(step, days)
 
     def _salt(self, version: str | None, rows: pa.RecordBatch, expected: int) -> str:
@@ -262,36 +262,18 @@ class Pipeline:
     def stale_days(self, days: Sequence[date]) -> list[date]:
         """Days on which any table is not what it is to be, given the raw tables and the model."""
         state = self.state()
-        return sorted({d for step in _steps(state) for d in state.stale(step, days, settled=True)})
-
-    def outdated_by_model(self, days: Sequence[date]) -> list[date]:
-        """Of these days those on which nothing but the version that was live is out of date."""
-        state = self.state()
-        steps = _steps(state)
-        rest = {d for step in steps for d in state.stale(step, days, settled=True)}
-        found: set[date] = set()
-        versions = {promotion.version for promotion in self.models.promotions(MODEL)}
-        for version in versions - {state.model_version}:
-            before = state.under(version)
-            still = {d for step in steps for d in before.stale(step, rest, settled=True)}
-            found |= rest - still
-            rest = still
-        return sorted(found)
-
-    def days_to_rescore(self) -> list[date]:
-        """Of the newest ``rescore_days`` scored days those that another version has scored."""
-        scored = sorted(self.warehouse.snapshot(tables.FRAUD_PREDICTIONS).by_day)
-        bound = self.settings.rescore_days
-        return self.outdated_by_model(scored[-bound:] if bound else [])
+        return sorted(
+            {d for step in steps_of(state) for d in state.stale(step, days, settled=True)}
+        )
 
     def wanted_keys(self, days: Sequence[date]) -> list[str]:
         """Keys that all tables of these days are to have."""
         state = self.state()
         state.plan(days)
-        return [state.key(step, day, settled=True) for step in _steps(state) for day in days]
+        return [state.key(step, day, settled=True) for step in steps_of(state) for day in days]
 
 
-def _steps(state: State) -> list[Step]:
+def steps_of(state: State) -> list[Step]:
     """The steps that can be done: without a model none is scored."""
     return [s for s in STEPS.values() if state.model_version or s.name not in _NEEDS_MODEL]
 

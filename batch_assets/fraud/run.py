@@ -13,6 +13,7 @@ from batch_assets.fraud.ingest import look
 from batch_assets.fraud.jobs import contiguous
 from batch_assets.fraud.keys import days_between
 from batch_assets.fraud.pipeline import Pipeline
+from batch_assets.fraud.rescoring import outdated_by_model
 from batch_assets.fraud.scorer import MODEL
 from batch_assets.fraud.training_data import bootstrap_days
 from batch_assets.instance import run_job
@@ -111,7 +112,7 @@ def outdated_days(pipeline: Pipeline, first: date, last: date) -> list[date]:
     wanted = set(days_between(first, last))
     others = sorted(built - wanted)
     stale = pipeline.stale_days(sorted(built | wanted))
-    return sorted(set(stale) - set(pipeline.outdated_by_model(others)))
+    return sorted(set(stale) - set(outdated_by_model(pipeline, others)))
 
 
 def ensure_model(

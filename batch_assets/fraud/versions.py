@@ -9,6 +9,7 @@ import pyarrow as pa
 from batch_assets.errors import BatchAssetsError
 from batch_assets.fraud.keys import State
 from batch_assets.fraud.pipeline import Pipeline
+from batch_assets.fraud.rescoring import days_to_rescore
 from batch_assets.fraud.scorer import MODEL, load_scorer
 from batch_assets.fraud.training_data import labelled_days, labelled_rows
 
@@ -22,7 +23,7 @@ def judge(pipeline: Pipeline, version: str) -> dict[str, Any]:
     """Make a candidate live if there is no live version, or if it is better than that.
 
     Returns:
-        The comparison, which is kept beside the version: ``version``, ``live`` (the one that was
+        The comparison, which is kept beside a candidate: ``version``, ``live`` (the one that was
         live then, or None), ``better``, ``reason``; and, if both were measured, ``first_day``,
         ``last_day``, ``days``, ``rows``, ``frauds``, ``margin``, and ``metrics`` of each of them.
     """
@@ -30,7 +31,8 @@ def judge(pipeline: Pipeline, version: str) -> dict[str, Any]:
     while True:
         live = models.live(MODEL)
         comparison = compare(pipeline, version, live)
-        models.keep_comparison(version, MODEL, comparison)
+        if models.state(version, MODEL) == "candidate":
+            models.keep_comparison(version, MODEL, comparison)
         if not comparison["better"]:
             return comparison
         if models.promote(version, MODEL, why=comparison["reason"], instead_of=live):
@@ -85,7 +87,7 @@ def comparison_days(pipeline: Pipeline, state: State, versions: Sequence[str]) -
 
 
 def _trained_until(card: dict[str, Any]) -> date | None:
-    """The last day that training looked at; the first there is if it looked at none."""
+    """The last day that training looked at; date.min if at none, None if the card is silent."""
     days = card.get("training_days")
     if isinstance(days, dict):
         days = [days.get("last")]
@@ -161,7 +163,7 @@ def verdict(
 
 
 def promote_by_hand(pipeline: Pipeline, prefix: str) -> dict[str, Any]:
-    """Make the version that begins with ``prefix`` live; what it returns is that of ``_change``."""
+    """Make the version that begins with ``prefix`` live; returns what :func:`roll_back` does."""
     version = pipeline.models.find(prefix, MODEL)
 
     def promote() -> str:
@@ -172,21 +174,20 @@ def promote_by_hand(pipeline: Pipeline, prefix: str) -> dict[str, Any]:
 
 
 def roll_back(pipeline: Pipeline) -> dict[str, Any]:
-    """Make live what was live before."""
-    return _change(pipeline, lambda: pipeline.models.roll_back(MODEL))
-
-
-def _change(pipeline: Pipeline, change: Callable[[], str]) -> dict[str, Any]:
-    """Change what is live.
+    """Make live what was live before.
 
     Returns:
         ``version`` (live now), ``before`` (live until now, or None), ``days_to_rescore``, and
         ``text``, which says so in lines.
     """
+    return _change(pipeline, lambda: pipeline.models.roll_back(MODEL))
+
+
+def _change(pipeline: Pipeline, change: Callable[[], str]) -> dict[str, Any]:
     promotions = pipeline.models.promotions(MODEL)
     before = promotions[-1].version if promotions else None
     version = change()
-    days = pipeline.days_to_rescore()
+    days = days_to_rescore(pipeline)
     text = [f"{version} is live" + (f", {before} was before" * (before not in (None, version)))]
     if before == version:
         text = [f"{version} is live already"]

@@ -16,16 +16,21 @@ path below one root, so that only this module and ``atomic`` know that the root 
 """
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from batch_assets.errors import BatchAssetsError
 from batch_assets.storage.atomic import create_directory, create_file, replace_file
+from batch_assets.storage.model_content import (
+    as_tensor,
+    checked_name,
+    content_hash,
+    content_version,
+    tensors_from,
+)
 from batch_assets.storage.promotions import ANY, VERSION, Promotion, PromotionLog
 
 if TYPE_CHECKING:
@@ -37,10 +42,6 @@ CARD = "card.json"
 COMPARISON = "comparison.json"
 REFERENCE = "reference.json"
 VersionState = Literal["candidate", "live", "retired"]
-# What a card says that decides no score: it leaves the version as it is.
-NOT_IDENTITY = frozenset({"version", "created_at", "metrics", "training_seconds"})
-
-_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 
 
 class UnknownModelError(BatchAssetsError):
@@ -93,11 +94,14 @@ class ModelStore:
         that belong to the model. Raises BatchAssetsError when the card lacks a field or is no
         JSON, DamagedModelError when the same version is there but damaged.
         """
-        name = _checked_name(card)
+        name = checked_name(card)
         files = files or {}
         if files:
-            card = {**card, "files": {file: _hash(content) for file, content in files.items()}}
-        torch_tensors = {key: _as_tensor(value) for key, value in tensors.items()}
+            card = {
+                **card,
+                "files": {file: content_hash(content) for file, content in files.items()},
+            }
+        torch_tensors = {key: as_tensor(value) for key, value in tensors.items()}
         version = content_version(torch_tensors, card)
         if not self._directory(name, version).exists():
             whole_card = {
@@ -118,7 +122,7 @@ class ModelStore:
         directory = self._find(version, name)
         try:
             card = json.loads((directory / CARD).read_bytes())
-            tensors = _tensors_from((directory / WEIGHTS).read_bytes())
+            tensors = tensors_from((directory / WEIGHTS).read_bytes())
             found = content_version(tensors, card)
             files = {file: (directory / file).read_bytes() for file in card.get("files", {})}
         except Exception as error:
@@ -126,7 +130,7 @@ class ModelStore:
         if found != version:
             raise _damaged(directory, f"its content has the hash {found}")
         for file, content in files.items():
-            if _hash(content) != card["files"][file]:
+            if content_hash(content) != card["files"][file]:
                 raise _damaged(directory, f"{file} has other content")
         return StoredModel(directory.parent.name, version, card, tensors, files)
 
@@ -244,7 +248,7 @@ class ModelStore:
     def reference_key(self, version: str, name: str) -> str:
         """Changes with what ``keep_reference`` has kept; empty if nothing."""
         try:
-            return sha256((self.root / name / version / REFERENCE).read_bytes()).hexdigest()[:16]
+            return content_hash((self.root / name / version / REFERENCE).read_bytes())[:16]
         except FileNotFoundError:
             return ""
 
@@ -286,64 +290,6 @@ class ModelStore:
         content = json.dumps(card, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
         own = {WEIGHTS: save(tensors), CARD: content.encode("utf-8")}
         create_directory(parent / version, {**files, **own})
-
-
-def content_version(tensors: "Mapping[str, torch.Tensor]", card: Mapping[str, Any]) -> str:
-    """The first 16 hex digits of a SHA-256 over the tensors and what in the card decides a score.
-
-    Tensors count by name, dtype, shape and bytes in the order of their names; of the card all
-    fields but NOT_IDENTITY. Raises BatchAssetsError when the card is no JSON.
-    """
-    import torch
-
-    digest = sha256()
-    for key in sorted(tensors):
-        tensor = tensors[key].detach().cpu().contiguous()
-        head = json.dumps([key, str(tensor.dtype), list(tensor.shape)])
-        digest.update(head.encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    identity = {key: value for key, value in card.items() if key not in NOT_IDENTITY}
-    try:
-        # Once there and back, so that it hashes the same as a card read from disk.
-        identity = json.loads(json.dumps(identity, allow_nan=False))
-        digest.update(json.dumps(identity, sort_keys=True).encode())
-    except (TypeError, ValueError) as error:
-        raise BatchAssetsError(
-            f"The card of model {card.get('name')!r} cannot be written as JSON: {error}. "
-            "Use numbers, text, lists and dictionaries only."
-        ) from error
-    return digest.hexdigest()[:16]
-
-
-def _checked_name(card: Mapping[str, Any]) -> str:
-    missing = [field for field in ("name", "kind", "features") if not card.get(field)]
-    if missing:
-        raise BatchAssetsError(
-            f"The model's card lacks {', '.join(missing)}. Add what is missing and save again."
-        )
-    name = str(card["name"])
-    if not _NAME.fullmatch(name):
-        raise BatchAssetsError(
-            f"A model cannot be called {name!r}: use lower-case letters, digits, '_', '-', '.'."
-        )
-    return name
-
-
-def _as_tensor(value: "torch.Tensor | np.ndarray") -> "torch.Tensor":
-    import torch
-
-    # A copy of its own: safetensors refuses tensors that share memory.
-    return torch.as_tensor(value).detach().cpu().clone().contiguous()
-
-
-def _tensors_from(content: bytes) -> "dict[str, torch.Tensor]":
-    from safetensors.torch import load
-
-    return dict(load(content))
-
-
-def _hash(content: bytes) -> str:
-    return sha256(content).hexdigest()
 
 
 def _damaged(directory: Path, what: str) -> DamagedModelError:

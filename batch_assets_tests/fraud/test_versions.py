@@ -18,6 +18,7 @@ from sklearn.metrics import average_precision_score
 from batch_assets.errors import BatchAssetsError
 from batch_assets.fraud import versions
 from batch_assets.fraud.pipeline import Pipeline
+from batch_assets.fraud.rescoring import days_to_rescore, outdated_by_model
 from batch_assets.fraud.run import outdated_days
 from batch_assets.fraud.scorer import MODEL
 from batch_assets.fraud.training_data import labelled_days
@@ -80,7 +81,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
         early = trained(START, days(5)[-1])
         first, *others = (save_any_model(pipeline, seed, **early) for seed in range(6))
         pipeline.models.promote(first, MODEL)
-        precision = {}
+        precision: dict[str, float] = {}
         for version in others:
             metrics = versions.compare(pipeline, version, first)["metrics"]
             precision |= {v: metrics[v]["average_precision"] for v in metrics}
@@ -168,6 +169,7 @@ def test_what_was_live_before_comes_back_by_a_person_only(
     pipeline.models.promote(worst, MODEL)
     assert "only a person" in judge(pipeline, best)["reason"]
     assert judge(pipeline, worst)["reason"] == "it is the live one"
+    assert pipeline.models.comparison(worst, MODEL) is None  # what is kept is how it went live
     assert pipeline.models.live(MODEL) == worst
 
 
@@ -290,13 +292,13 @@ def test_a_promotion_outdates_what_others_scored_and_a_rollback_finds_it_as_it_w
     before = contents(pipeline)
     second = save_any_model(pipeline, 1)
     done = promote_by_hand(pipeline, second)
-    assert done["days_to_rescore"] == days(DAYS) == pipeline.outdated_by_model(days(DAYS))
+    assert done["days_to_rescore"] == days(DAYS) == outdated_by_model(pipeline, days(DAYS))
     assert f"--from {START} --to {days(DAYS)[-1]}" in done["text"][1]
     pipeline.update(days(DAYS)[10:])
     assert scored_by(pipeline) == {
         day: {first if n < 10 else second} for n, day in enumerate(days(DAYS))
     }
-    assert pipeline.days_to_rescore() == days(10)
+    assert days_to_rescore(pipeline) == days(10)
 
     assert roll_back(pipeline)["days_to_rescore"] == days(DAYS)[10:]
     pipeline.update(days(DAYS)[10:])
@@ -313,7 +315,7 @@ def test_a_day_that_other_things_outdate_too_is_not_the_models(
     late = days(DAYS)[20]
     Zone(home).deliver(late, a_day_of_rows(late, salt="x"), "late.csv")
     pipeline.ingest("transactions", [late])
-    assert pipeline.outdated_by_model(days(DAYS)) == days(20)
+    assert outdated_by_model(pipeline, days(DAYS)) == days(20)
     assert pipeline.stale_days(days(DAYS)) == days(DAYS)
     # a run of one day repairs what late rows changed, and leaves the model's days alone
     assert outdated_days(pipeline, START, START) == [START, *days(DAYS)[20:]]
@@ -327,7 +329,7 @@ def test_only_so_many_days_are_scored_again(
     pipeline.update(days(DAYS))
     (home / "settings.toml").write_text(f"start_date = {START}\nrescore_days = {bound}\n")
     put_any_model_live(pipeline, 1)
-    assert Zone(home).pipeline().days_to_rescore() == expected
+    assert days_to_rescore(Zone(home).pipeline()) == expected
 
 
 def test_each_training_says_what_became_of_its_model(pipeline: Pipeline, home: Path) -> None:
