@@ -118,6 +118,21 @@ def test_explain_says_what_the_alert_says_and_names_known_frauds(full_home: Path
         assert text in shown
 
 
+def test_quality_is_told_of_days_with_known_labels_and_drift_of_the_newest(
+    full_home: Path,
+) -> None:
+    found = answer(full_home, "quality")
+    measured = [row["day"] for row in found["quality"] if row["measured"]]
+    assert [row["day"] for row in found["quality"]][-1] == LAST
+    assert measured[0] == FIRST
+    assert measured[-1] < LAST
+    assert {row["feature"] for row in found["drift"]} > {"amount", "score", "new_customer"}
+    assert any(row["psi"] is not None for row in found["drift"])
+    shown = call(full_home, "quality", "--from", FIRST, "--to", LAST).stdout
+    for text in ("average_precision", FIRST, "wait for their labels", f"drift on {LAST}"):
+        assert text in shown
+
+
 def test_export_is_one_file_with_all_tables(full_home: Path, tmp_path: Path) -> None:
     rows = answer(full_home, "export", str(tmp_path / "all.duckdb"))
     with duckdb.connect(tmp_path / "all.duckdb", read_only=True) as exported:
