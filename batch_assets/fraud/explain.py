@@ -14,8 +14,9 @@ from batch_assets.fraud import tables
 from batch_assets.fraud.embeddings import EMBEDDINGS
 from batch_assets.fraud.keys import PREDICTIONS, State
 from batch_assets.fraud.pipeline import Pipeline
-from batch_assets.fraud.reasons import Facts, Reason, reasons
+from batch_assets.fraud.reasons import Reason, reasons
 from batch_assets.fraud.scorer import load_scorer
+from batch_assets.fraud.sentences import Facts
 from batch_assets.fraud.sql import sql_text
 from batch_assets.storage.models import ModelStore
 from batch_assets.storage.vectors import Equals, OneOf

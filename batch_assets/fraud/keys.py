@@ -106,6 +106,7 @@ REPORT = Step(
         "fraud/sql/feature_medians.sql",
         "fraud/features.py",
         "fraud/reasons.py",
+        "fraud/sentences.py",
         "inference/attribution.py",
     ),
 )

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch_assets.fraud.features import FEATURES
-from batch_assets.fraud.reasons import Facts, reasons, sentence
+from batch_assets.fraud.reasons import reasons
+from batch_assets.fraud.sentences import Facts, sentence
 
 USUAL = {feature.name: 1.0 for feature in FEATURES}
 VALUES = st.one_of(
@@ -68,6 +69,49 @@ def test_a_share_of_frauds_is_told_in_numbers_of_payments() -> None:
     assert sentence("terminal_fraud_share_1d", facts(**row)) == (
         "no payment at this terminal 7 to 8 days ago"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        (
+            "customer_amount_ratio_7d",
+            12.04,
+            "amount 90.00 EUR, 12 times the mean of this customer's others of 7 days",
+        ),
+        (
+            "customer_amount_ratio_before_7d",
+            0.5,
+            "amount 90.00 EUR, 0.5 times this customer's mean of 30 days without the last 7 days",
+        ),
+        (
+            "customer_amount_deviation_30d",
+            -1.5,
+            "amount 90.00 EUR, 1.5 standard deviations below the mean of this customer's others "
+            "of 30 days",
+        ),
+        ("customer_days_since_last", 0.01, "14 minutes since the last payment of this customer"),
+        ("terminal_days_since_last", 30.0, "no earlier payment at this terminal in 30 days"),
+        ("terminal_days_since_fraud", 8.2, "the last known fraud at this terminal was 8 days ago"),
+        ("terminal_fraud_count_30d", 1, "1 known fraud at this terminal 7 to 37 days ago"),
+        ("customer_fraud_count_30d", 0, "no known fraud of this customer 7 to 37 days ago"),
+        (
+            "terminal_fraud_excess_30d",
+            5.25,
+            "known frauds at this terminal 7 to 37 days ago were 5.2 times what their customers "
+            "pay else",
+        ),
+    ],
+)
+def test_what_a_feature_may_mean_is_told_in_words(name: str, value: float, text: str) -> None:
+    assert sentence(name, Facts({"amount": 90.0, name: value})) == text
+
+
+def test_all_that_compares_the_amount_is_one_reason() -> None:
+    names = ["amount", "customer_amount_ratio_30d", "customer_max_ratio_30d", "during_night"]
+    known = facts(amount=9.0, customer_amount_ratio_30d=3.0, customer_max_ratio_30d=2.0)
+    found = reasons(names, [1.0, 2.0, 0.5, -1.0], known, top=5)
+    assert [(r.feature, r.contribution) for r in found] == [("customer_amount_ratio_30d", 3.5)]
 
 
 def test_an_unknown_feature_is_named_with_value_and_what_is_usual() -> None:
