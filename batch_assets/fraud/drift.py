@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 SCORE = "score"
 NEW = ("new_customer", "new_terminal")
 NEW_FOR_DAYS = 30
-SAMPLE_ROWS = 200_000
+SAMPLE_ROWS = 50_000
 LEAST_ROWS = 300
 """With fewer rows, chance alone takes the PSI of ten bins to 0.1 about once in a thousand days:
 without drift it is (1/n + 1/m) times a chi-square with nine degrees of freedom, n and m the rows

@@ -14,7 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch_assets.fraud import tables
-from batch_assets.fraud.drift import LEAST_ROWS, Reference, count_bins, psi_terms
+from batch_assets.fraud.drift import (
+    LEAST_ROWS,
+    Reference,
+    count_bins,
+    measure_drift,
+    psi_terms,
+)
 from batch_assets.fraud.drift_checks import drift_result
 from batch_assets.fraud.features import FEATURES
 from batch_assets.fraud.monitoring import drift_of_day
@@ -99,6 +105,56 @@ def test_a_reference_survives_json() -> None:
     again = Reference.from_json(reference.as_json())
     assert again.edges["amount"].tolist() == reference.edges["amount"].tolist()
     assert again.counts["amount"].tolist() == reference.counts["amount"].tolist()
+
+
+def test_values_that_are_missing_count_as_a_bin_and_are_said_to_be_missing(home: Path) -> None:
+    pipeline = Zone(home).describe().pipeline()
+    version = save_any_model(pipeline)
+    counts = np.zeros((7, 3), np.int64)
+    counts[:, :2] = 500
+    names = ["gap", "score", "gone"]
+    reference = Reference(
+        dict.fromkeys(names, np.array([0.5], np.float32)), dict.fromkeys(names, counts)
+    )
+    pipeline.models.keep_reference(version, MODEL, reference.as_json())
+    with pipeline.warehouse.connect() as connection:
+        connection.execute(
+            "CREATE TABLE transaction_features AS SELECT i AS transaction_id, 'c' AS customer_id, "
+            "'t' AS terminal_id, CASE WHEN i % 5 > 0 THEN i % 2 END AS gap, $day AS day "
+            "FROM range(1000) AS rows (i)",
+            {"day": START},
+        )
+        connection.execute(
+            "CREATE TABLE customer_days AS SELECT 'c' AS customer_id, $1 AS day", [START]
+        )
+        connection.execute(
+            "CREATE TABLE terminal_days AS SELECT 't' AS terminal_id, $1 AS day", [START]
+        )
+        connection.execute(
+            "CREATE TABLE fraud_predictions AS SELECT day, transaction_id % 2 AS score, "
+            "$version AS model_version FROM transaction_features",
+            {"version": version},
+        )
+        measure_drift(connection, pipeline.models)
+        found = connection.table("measured_drift").to_arrow_table().to_pylist()
+    gap, score = found  # an input that the feature table has no more is left out
+    assert (gap["feature"], score["feature"]) == ("gap", "score")
+    assert gap["missing_share"] == 0.2
+    assert gap["trained_missing_share"] == 0.0
+    assert gap["psi"] > 0.25
+    assert gap["moved"] == "20.0% are missing, 0.0% when trained"
+    assert score["psi"] == pytest.approx(0)
+
+
+def test_a_reference_that_is_kept_stays(home: Path) -> None:
+    models = Zone(home).describe().pipeline().models
+    version = save_any_model(Zone(home).pipeline())
+    assert (models.reference(version, MODEL), models.reference_key(version, MODEL)) == (None, "")
+    models.keep_reference(version, MODEL, {"first": {}})
+    key = models.reference_key(version, MODEL)
+    models.keep_reference(version, MODEL, {"second": {}})
+    assert models.reference(version, MODEL) == {"first": {}}
+    assert models.reference_key(version, MODEL) == key
 
 
 def rows_on(
