@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+import yaml
 
 from batch_assets.errors import BatchAssetsError
 from batch_assets.fraud import tables
@@ -14,6 +16,8 @@ from batch_assets.fraud.features import FEATURES
 from batch_assets.fraud.keys import REPORT
 from batch_assets.fraud.pipeline import Pipeline
 from batch_assets.fraud.queries import alerts
+from batch_assets.fraud.register import register
+from batch_assets.fraud.scorer import MODEL
 from batch_assets_tests.fraud.zone import (
     START,
     Zone,
@@ -22,6 +26,7 @@ from batch_assets_tests.fraud.zone import (
     put_any_model_live,
     rows_of,
 )
+from batch_assets_tests.inference.foreign_models import Network, card_of, exported
 
 DAYS = 11
 LAST = START + timedelta(days=DAYS - 1)
@@ -125,6 +130,27 @@ def test_what_changed_since_it_was_scored_is_said(pipeline: Pipeline) -> None:
     of = next(r for r in a_day_of_rows(day)[::-1] if r[1] == "c0")
     found = explain(pipeline, str(of[0]))
     assert any("has changed since it was scored" in note for note in found["notes"])
+
+
+def test_a_model_from_elsewhere_is_compared_with_the_medians_of_the_day(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    inputs = ["amount", "customer_tx_count_7d"]
+    (tmp_path / "model.pt2").write_bytes(exported(Network(2), 2))
+    (tmp_path / "card.yaml").write_text(yaml.safe_dump(card_of(inputs)))
+    made = register(pipeline, tmp_path / "model.pt2", tmp_path / "card.yaml")
+    pipeline.models.promote(made["version"], MODEL)
+    pipeline.update([LAST])
+    rows = [r for r in rows_of(pipeline, tables.TRANSACTION_FEATURES) if r["day"] == LAST]
+    medians = np.array([[np.median([row[name] for row in rows]) for name in inputs]])
+    with torch.inference_mode():
+        logit = float(Network(2).eval()(torch.from_numpy(medians.astype(np.float32)))[0])
+    for row in rows[:3]:
+        found = explain(pipeline, row["transaction_id"])
+        assert found["usual_score"] == pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-6)
+        assert set(found["contributions"]) == set(inputs)
+        score = np.log(found["score"] / (1 - found["score"]))
+        assert sum(found["contributions"].values()) == pytest.approx(score - logit, abs=1e-4)
 
 
 def test_an_unknown_transaction_is_named(pipeline: Pipeline) -> None:
