@@ -1,4 +1,4 @@
-"""The fifteen features of the fraud handbook: names, types, and the days each one looks back on.
+"""What the model knows of a transaction: names, types, and the days each feature looks back on.
 
 The definition itself stands in ``sql/transaction_features.sql``; what is known of a transaction
 when it happens, and nothing later.
@@ -12,16 +12,13 @@ import pyarrow as pa
 
 WINDOW_DAYS = (1, 7, 30)
 LABEL_DELAY_DAYS = 7
-"""Days by which terminal windows are moved back: what a fraud label takes to arrive."""
+"""Days by which windows of labels are moved back: what a fraud label takes to arrive."""
 
 LOOK_BACK_DAYS = LABEL_DELAY_DAYS + max(WINDOW_DAYS)
 """No feature of a day reads a day further back than this."""
 
-CUSTOMER_EDGE_DAYS = (0, *WINDOW_DAYS)
-"""Days back from a scored day whose rows decide what a customer's windows hold."""
-
-TERMINAL_EDGE_DAYS = (LABEL_DELAY_DAYS, *(LABEL_DELAY_DAYS + w for w in WINDOW_DAYS))
-"""The same for terminals."""
+EDGE_DAYS = (0, *WINDOW_DAYS, *(LABEL_DELAY_DAYS + w for w in WINDOW_DAYS))
+"""Days back from a scored day whose rows decide what the windows hold."""
 
 DayRange = tuple[date, date]
 """First and last day, both included."""
@@ -29,45 +26,165 @@ DayRange = tuple[date, date]
 
 @dataclass(frozen=True)
 class Feature:
-    """A column of ``transaction_features`` that the model reads; never null."""
+    """A column of ``transaction_features`` that the model reads; never null.
+
+    ``group`` says what it is made from, in a few words: what is left out together to see what
+    it adds.
+    """
 
     name: str
     type: pa.DataType
     description: str
+    group: str
 
 
 def _days(count: int) -> str:
     return "day" if count == 1 else f"{count} days"
 
 
-def _per_window(name: str, kind: pa.DataType, description: str) -> tuple[Feature, ...]:
-    return tuple(Feature(name.format(w), kind, description.format(_days(w))) for w in WINDOW_DAYS)
+def _per_window(group: str, name: str, kind: pa.DataType, description: str) -> tuple[Feature, ...]:
+    return tuple(
+        Feature(name.format(w), kind, description.format(_days(w)), group) for w in WINDOW_DAYS
+    )
 
+
+_COUNT, _NUMBER = pa.int32(), pa.float64()
+_BASE, _AMOUNTS, _GAPS, _LABELS = "windows", "amounts", "gaps in time", "known frauds"
+_SETTLED = f"that ended {LABEL_DELAY_DAYS} days ago"
 
 FEATURES: tuple[Feature, ...] = (
-    Feature("amount", pa.float64(), "Amount, reporting currency."),
-    Feature("during_weekend", pa.int32(), "1 on Saturday and Sunday, by the feed's local clock."),
-    Feature("during_night", pa.int32(), "1 from 00:00 to 06:59, by the feed's local clock."),
+    Feature("amount", _NUMBER, "Amount, reporting currency.", _BASE),
+    Feature(
+        "during_weekend", _COUNT, "1 on Saturday and Sunday, by the feed's local clock.", _BASE
+    ),
+    Feature("during_night", _COUNT, "1 from 00:00 to 06:59, by the feed's local clock.", _BASE),
     *_per_window(
+        _BASE,
         "customer_tx_count_{}d",
-        pa.int32(),
+        _COUNT,
         "Transactions of the customer in the {} up to and with this moment.",
     ),
     *_per_window(
+        _BASE,
         "customer_amount_mean_{}d",
-        pa.float64(),
+        _NUMBER,
         "Mean amount of the customer in the {} up to and with this moment, reporting currency.",
     ),
     *_per_window(
+        _BASE,
         "terminal_tx_count_{}d",
-        pa.int32(),
-        f"Transactions at the terminal in the {{}} that ended {LABEL_DELAY_DAYS} days ago.",
+        _COUNT,
+        f"Transactions at the terminal in the {{}} {_SETTLED}.",
     ),
     *_per_window(
+        _BASE,
         "terminal_fraud_share_{}d",
-        pa.float64(),
-        f"Share of frauds known by now at the terminal in the {{}} that ended {LABEL_DELAY_DAYS} "
-        "days ago, 0 to 1; 0 without transactions.",
+        _NUMBER,
+        f"Share of frauds known by now at the terminal in the {{}} {_SETTLED}, 0 to 1; 0 without "
+        "transactions.",
+    ),
+    Feature(
+        "customer_amount_ratio_7d",
+        _NUMBER,
+        "Amount over the mean of the customer's others of 7 days; 1 without others.",
+        _AMOUNTS,
+    ),
+    Feature(
+        "customer_amount_ratio_30d",
+        _NUMBER,
+        "Amount over the mean of the customer's others of 30 days; 1 without others.",
+        _AMOUNTS,
+    ),
+    Feature(
+        "customer_amount_ratio_before_7d",
+        _NUMBER,
+        "Amount over the customer's mean of 30 to 7 days ago; 1 without transactions then.",
+        _AMOUNTS,
+    ),
+    Feature(
+        "customer_amount_spread_30d",
+        _NUMBER,
+        "Standard deviation of the customer's others of 30 days, reporting currency; 0 without.",
+        _AMOUNTS,
+    ),
+    Feature(
+        "customer_amount_deviation_30d",
+        _NUMBER,
+        "Amount less the mean of the customer's others of 30 days, in standard deviations of "
+        "these and one more that is off by the mean itself; 0 without others.",
+        _AMOUNTS,
+    ),
+    Feature(
+        "customer_max_ratio_30d",
+        _NUMBER,
+        "Amount over the customer's largest earlier one of 30 days; 1 without.",
+        _AMOUNTS,
+    ),
+    Feature(
+        "customer_peak_7d",
+        _NUMBER,
+        "The customer's largest earlier amount of 7 days over the mean of the others of 30 days; "
+        "1 without.",
+        _AMOUNTS,
+    ),
+    Feature(
+        "customer_days_since_last",
+        _NUMBER,
+        "Days since the customer's last earlier transaction, at most 30.",
+        _GAPS,
+    ),
+    Feature(
+        "terminal_days_since_last",
+        _NUMBER,
+        "Days since the last earlier transaction at the terminal, at most 30.",
+        _GAPS,
+    ),
+    Feature(
+        "customer_fraud_count_30d",
+        _COUNT,
+        f"Frauds of the customer known by now in the 30 days {_SETTLED}.",
+        _LABELS,
+    ),
+    Feature(
+        "customer_days_since_fraud",
+        _NUMBER,
+        f"Days since the customer's last fraud known by now, {LABEL_DELAY_DAYS} days old at "
+        f"least; {LOOK_BACK_DAYS} at most.",
+        _LABELS,
+    ),
+    Feature(
+        "terminal_fraud_count_30d",
+        _COUNT,
+        f"Frauds known by now at the terminal in the 30 days {_SETTLED}.",
+        _LABELS,
+    ),
+    Feature(
+        "terminal_usual_fraud_count_30d",
+        _COUNT,
+        "Those of them that are at most one and a half times what else their customers paid, on "
+        "average, that day and the six after it.",
+        _LABELS,
+    ),
+    Feature(
+        "terminal_fraud_excess_30d",
+        _NUMBER,
+        "Mean over them of the amount over that average, 10 at most each, and 1 where the customer "
+        "paid nothing else; 0 without frauds.",
+        _LABELS,
+    ),
+    Feature(
+        "terminal_days_since_fraud",
+        _NUMBER,
+        f"Days since the last fraud known by now at the terminal, {LABEL_DELAY_DAYS} days old at "
+        f"least; {LOOK_BACK_DAYS} at most.",
+        _LABELS,
+    ),
+    Feature(
+        "terminal_days_clean",
+        _NUMBER,
+        "Days from the last fraud known by now at the terminal to the last transaction there that "
+        f"is {LABEL_DELAY_DAYS} days old at least; {LOOK_BACK_DAYS} without such a fraud.",
+        _LABELS,
     ),
 )
 
@@ -79,16 +196,18 @@ def days_read(first_day: date, last_day: date) -> dict[str, tuple[DayRange, ...]
         Table -> ranges of days, in order and apart from each other. Days of ``clean_transactions``
         are read row by row; of the days between them, only the totals.
     """
-    edges = {*CUSTOMER_EDGE_DAYS, *TERMINAL_EDGE_DAYS}
-    rows = {d for back in edges for d in _every_day(_back(first_day, back), _back(last_day, back))}
-    customers = _between_edges(CUSTOMER_EDGE_DAYS, first_day, last_day)
-    terminals = _between_edges(TERMINAL_EDGE_DAYS, first_day, last_day)
+    rows = {
+        day
+        for back in EDGE_DAYS
+        for day in _every_day(_back(first_day, back), _back(last_day, back))
+    }
+    oldest = _back(first_day, LOOK_BACK_DAYS)
     labelled = _back(last_day, LABEL_DELAY_DAYS)
     return {
         "clean_transactions": _ranges(rows),
-        "customer_days": _ranges(customers),
-        "terminal_days": _ranges(terminals),
-        "terminal_frauds": ((_back(first_day, LOOK_BACK_DAYS), labelled),),
+        "customer_days": ((oldest, _back(last_day, 1)),),
+        "terminal_days": _ranges(_between_edges(first_day, last_day)),
+        "terminal_frauds": ((oldest, labelled),),
     }
 
 
@@ -102,8 +221,9 @@ def days_touched(table: str, day: date) -> DayRange:
     return day + timedelta(days=nearest), day + timedelta(days=LOOK_BACK_DAYS)
 
 
-def _between_edges(edges: tuple[int, ...], first_day: date, last_day: date) -> set[date]:
+def _between_edges(first_day: date, last_day: date) -> set[date]:
     """Days wholly inside or outside each window of every row of the scored days."""
+    edges = sorted(EDGE_DAYS)
     pairs = zip(edges[1:], edges[:-1], strict=True)
     return {
         day

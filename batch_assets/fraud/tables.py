@@ -155,6 +155,12 @@ CUSTOMER_DAYS = Table(
         "customer_id": (TEXT, "Customer."),
         "tx_count": (pa.int64(), "Transactions of the day."),
         "amount_sum": (pa.decimal128(38, 2), "Their sum, reporting currency."),
+        "amount_squares": (
+            pa.decimal128(38, 0),
+            "Sum of their squares, in squares of a hundredth; of 10 billion at most each.",
+        ),
+        "amount_max": (MONEY, "The largest, reporting currency."),
+        "last_at": (WHEN, "Time of the last, UTC."),
         "day": (DATE, "UTC day."),
     },
     "Totals a customer and day.",
@@ -164,6 +170,7 @@ TERMINAL_DAYS = Table(
     {
         "terminal_id": (TEXT, "Terminal."),
         "tx_count": (pa.int64(), "Transactions of the day."),
+        "last_at": (WHEN, "Time of the last, UTC."),
         "day": (DATE, "UTC day."),
     },
     "Totals a terminal and day.",
@@ -172,12 +179,14 @@ TERMINAL_FRAUDS = Table(
     "terminal_frauds",
     {
         "terminal_id": (TEXT, "Terminal."),
+        "customer_id": (TEXT, "Customer."),
         "transaction_id": (TEXT, "Fraudulent transaction."),
         "happened_at": (WHEN, "UTC."),
+        "amount": (MONEY, "Reporting currency."),
         "known_on": (DATE, "First day on which it was known to be fraud."),
         "day": (DATE, "UTC day of the transaction."),
     },
-    "Known frauds a terminal.",
+    "Known frauds, where and of whom.",
 )
 TRANSACTION_FEATURES = Table(
     "transaction_features",

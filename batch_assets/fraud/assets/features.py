@@ -10,16 +10,31 @@ GROUP = "features"
 _CLEAN = "clean_transactions"
 
 
+_FRAUDS = [("terminal_frauds", "happened_at"), ("terminal_frauds", "known_on")]
+_SPENT = [("customer_days", "tx_count"), ("customer_days", "amount_sum"), (_CLEAN, "amount")]
+_SOURCES: tuple[tuple[str, list[tuple[str, str]]], ...] = (
+    ("amount", [(_CLEAN, "amount")]),
+    ("during", [(_CLEAN, "local_time")]),
+    ("customer_tx_count", [("customer_days", "tx_count"), (_CLEAN, "happened_at")]),
+    ("customer_amount_spread", [*_SPENT, ("customer_days", "amount_squares")]),
+    ("customer_amount_deviation", [*_SPENT, ("customer_days", "amount_squares")]),
+    ("customer_amount", [*_SPENT, (_CLEAN, "happened_at")]),
+    ("customer_max", [("customer_days", "amount_max"), (_CLEAN, "amount")]),
+    ("customer_peak", [*_SPENT, ("customer_days", "amount_max")]),
+    ("customer_days_since_last", [("customer_days", "last_at"), (_CLEAN, "happened_at")]),
+    ("terminal_days_since_last", [("terminal_days", "last_at"), (_CLEAN, "happened_at")]),
+    ("terminal_tx_count", [("terminal_days", "tx_count"), (_CLEAN, "happened_at")]),
+    ("terminal_fraud_share", [*_FRAUDS, ("terminal_days", "tx_count")]),
+    ("terminal_days_clean", [*_FRAUDS, ("terminal_days", "last_at")]),
+    ("terminal_usual", [*_FRAUDS, ("terminal_frauds", "amount"), *_SPENT]),
+    ("terminal_fraud_excess", [*_FRAUDS, ("terminal_frauds", "amount"), *_SPENT]),
+    ("", _FRAUDS),
+)
+"""Beginning of a feature's name -> the columns that it is made from; the first that fits."""
+
+
 def _sources(feature: str) -> list[tuple[str, str]]:
-    if feature.startswith("customer_tx_count"):
-        return [("customer_days", "tx_count"), (_CLEAN, "happened_at")]
-    if feature.startswith("customer_amount"):
-        return [("customer_days", "amount_sum"), (_CLEAN, "amount"), (_CLEAN, "happened_at")]
-    if feature.startswith("terminal_tx_count"):
-        return [("terminal_days", "tx_count"), (_CLEAN, "happened_at")]
-    if feature.startswith("terminal_fraud"):
-        return [("terminal_frauds", "happened_at"), ("terminal_days", "tx_count")]
-    return [(_CLEAN, "amount" if feature == "amount" else "local_time")]
+    return next(made_from for begin, made_from in _SOURCES if feature.startswith(begin))
 
 
 daily_totals = sql_step_asset(
@@ -31,11 +46,15 @@ daily_totals = sql_step_asset(
             "customer_id": [(_CLEAN, "customer_id")],
             "tx_count": [(_CLEAN, "transaction_id")],
             "amount_sum": [(_CLEAN, "amount")],
+            "amount_squares": [(_CLEAN, "amount")],
+            "amount_max": [(_CLEAN, "amount")],
+            "last_at": [(_CLEAN, "happened_at")],
             "day": [(_CLEAN, "day")],
         },
         "terminal_days": {
             "terminal_id": [(_CLEAN, "terminal_id")],
             "tx_count": [(_CLEAN, "transaction_id")],
+            "last_at": [(_CLEAN, "happened_at")],
             "day": [(_CLEAN, "day")],
         },
         "terminal_frauds": {

@@ -4,6 +4,7 @@
 SELECT
     terminal_id,
     count(*) AS tx_count,
+    max(happened_at) AS last_at,
     day
 FROM clean_transactions
 WHERE day BETWEEN $first_day AND $last_day

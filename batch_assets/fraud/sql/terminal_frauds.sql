@@ -4,8 +4,10 @@
 -- A label without a clean transaction of the same id and day is left out: it never counts.
 SELECT
     clean.terminal_id,
+    clean.customer_id,
     clean.transaction_id,
     clean.happened_at,
+    clean.amount,
     label.known_on,
     clean.day
 FROM clean_transactions AS clean
