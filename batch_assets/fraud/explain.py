@@ -73,17 +73,15 @@ class Explainer:
         Raises:
             UnknownModelError: a model that scored is not in the store any more.
         """
+        versions, days = rows["model_version"].to_pylist(), rows["day"].to_pylist()
         parts: dict[tuple[str, date], list[int]] = {}
-        for i, which in enumerate(zip(rows["model_version"], rows["day"], strict=True)):
-            version, day = (value.as_py() for value in which)
-            parts.setdefault((version, day), []).append(i)
-        found: list[Explanation | None] = [None] * len(rows)
+        for i, of in enumerate(zip(versions, days, strict=True)):
+            parts.setdefault(of, []).append(i)
+        found: dict[int, Explanation] = {}
         for (version, day), at in parts.items():
-            part = rows.take(at)
-            explained = self._explain_part(connection, version, day, part, top)
-            for i, one in zip(at, explained, strict=True):
-                found[i] = one
-        return [one for one in found if one is not None]
+            explained = self._explain_part(connection, version, day, rows.take(at), top)
+            found.update(zip(at, explained, strict=True))
+        return [found[i] for i in range(len(rows))]
 
     def _explain_part(
         self, connection: "Connection", version: str, day: date, rows: pa.Table, top: int
