@@ -141,7 +141,7 @@ def _untrained(rows: Examples, options: FitOptions) -> TabularNetwork:
         hidden=options.hidden,
         embedding=options.embedding,
     )
-    network.fit_encoding(rows.inputs)
+    network.fit_encoding(rows.inputs, rows.labels)
     share = float(rows.labels.mean())
     torch.nn.init.constant_(network.output.bias, float(np.log(share / (1.0 - share))))
     return network

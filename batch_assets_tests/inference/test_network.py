@@ -44,6 +44,31 @@ def test_a_share_that_is_mostly_zero_keeps_its_resolution_above_zero() -> None:
     assert len(edges) > BINS // 2
 
 
+def test_bins_are_fine_where_the_few_positives_are() -> None:
+    random = np.random.default_rng(0)
+    values = random.normal(size=(20_000, 1)).astype(np.float32)
+    labels = np.zeros(20_000, dtype=np.float32)
+    labels[:100] = 1.0
+    values[:100] += 8.0
+    by_weight, balanced = TabularNetwork(1), TabularNetwork(1)
+    by_weight.fit_encoding(values)
+    balanced.fit_encoding(values, labels)
+    assert (by_weight.left > 5).sum() <= 1
+    assert (balanced.left > 5).sum() >= BINS // 3
+    assert (balanced.left < 5).sum() >= BINS // 3
+    assert torch.equal(balanced.fill, by_weight.fill)
+    assert torch.equal(balanced.highest, by_weight.highest)
+
+
+@pytest.mark.parametrize("label", [0.0, 1.0])
+def test_one_class_alone_leaves_the_bins_as_they_are(label: float) -> None:
+    values = np.random.default_rng(0).normal(size=(500, 2)).astype(np.float32)
+    plain, labelled = TabularNetwork(2), TabularNetwork(2)
+    plain.fit_encoding(values)
+    labelled.fit_encoding(values, np.full(500, label, dtype=np.float32))
+    assert torch.equal(plain.left, labelled.left)
+
+
 def test_few_distinct_values_are_the_edges() -> None:
     assert bin_edges(np.array([1.0, 0.0, 0.0, 3.0, 1.0])).tolist() == [0.0, 1.0, 3.0]
 
