@@ -69,7 +69,7 @@ def test_the_home_is_where_the_environment_says(
         ("gpu_memory_share = 0", "setting 'gpu_memory_share'"),
         ("workers = 0", "setting 'workers'"),
         ("curency = 'EUR'", "did you mean 'currency'?"),
-        ("colour = 'red'", "known are catch_up_days, currency"),
+        ("colour = 'red'", "known are catch_up_days, comparison_days"),
         ("prices = 0.2", "expected a table, such as [prices.devices.cpu]"),
         ("[prices]\ncurrency = 'euro'", "setting 'prices.currency'"),
         ("[prices]\ntime_zone = 'Berlin'", "Europe/Berlin"),

@@ -129,7 +129,8 @@ STEPS = {
     for step in (RATES, CLEAN, LABELS, TOTALS, FEATURES, PREDICTIONS, REPORT, QUALITY, DRIFT)
 }
 MISSING = "missing"
-EARLIEST = date(1900, 1, 1)
+NO_DAY = date(1900, 1, 1)
+"""Before any partition."""
 
 
 def _made_from(step: Step, name: str) -> bool:
@@ -239,8 +240,8 @@ class State:
         told_by = [tables.RAW_LABELS] if self.feeds.of_kind("labels") else []
         if not told_by or any(f.columns.label for f in self.feeds.of_kind("transactions")):
             told_by.append(tables.RAW_TRANSACTIONS)
-        newest = min(max(self.snapshot(t).by_day, default=date.min) for t in told_by)
-        return max(newest, EARLIEST) - timedelta(days=self.feeds.label_delay_days)
+        newest = min(max(self.snapshot(t).by_day, default=NO_DAY) for t in told_by)
+        return newest - timedelta(days=self.feeds.label_delay_days)
 
     def under(self, model_version: str) -> "State":
         """The same look, as if another version were live."""
