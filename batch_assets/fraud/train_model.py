@@ -37,9 +37,13 @@ def newest_training_days(pipeline: Pipeline) -> list[date]:
 
 
 def train_on(
-    pipeline: Pipeline, days: Sequence[date], seed: int
+    pipeline: Pipeline, days: Sequence[date], seed: int, features: Sequence[str] | None = None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Train on ``days``; returns tensors and card, and stores nothing."""
+    """Train on ``days``; returns tensors and card, and stores nothing.
+
+    Args:
+        features: names of those to train on, all if None.
+    """
     from batch_assets.fraud.training import train
 
     rows = labelled_rows(pipeline.state(), days, MOST_TRAINING_ROWS)
@@ -47,7 +51,7 @@ def train_on(
         rows.table,
         rows.table["is_fraud"].to_numpy(),
         rows.table["day"].to_numpy(),
-        feature_names=[feature.name for feature in FEATURES],
+        feature_names=features or [feature.name for feature in FEATURES],
         name=MODEL,
         seed=seed,
         genuine_kept=rows.genuine_kept,
