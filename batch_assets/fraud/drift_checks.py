@@ -7,13 +7,12 @@ import dagster as dg
 
 from batch_assets.fraud.assets.common import pipeline_of
 from batch_assets.fraud.drift import SCORE
-from batch_assets.fraud.monitoring import Row, drift_of_day, newest_drift_day
+from batch_assets.fraud.monitoring import Row, drift_of_day, drift_table, newest_drift_day
 from batch_assets.fraud.pipeline import Pipeline
 from batch_assets.partitions import days_of
 from batch_assets.settings import Settings
 from batch_assets.storage.resources import WarehouseResource
 
-SHOWN = ("feature", "psi", "missing_share", "trained_missing_share", "moved")
 MOST_SHOWN = 50
 
 
@@ -70,8 +69,6 @@ def drift_result(rows: Sequence[Row], day: date | None, settings: Settings) -> d
         what = "as on the training days"
     else:
         what = "not compared: too few rows, or no training days of the model with this weekday"
-    columns = [dg.TableColumn(name, "string") for name in SHOWN]
-    records = [dg.TableRecord({name: _text(r[name]) for name in SHOWN}) for r in rows[:MOST_SHOWN]]
     return dg.AssetCheckResult(
         passed=not drifted,
         severity=dg.AssetCheckSeverity.ERROR if failed else dg.AssetCheckSeverity.WARN,
@@ -80,12 +77,6 @@ def drift_result(rows: Sequence[Row], day: date | None, settings: Settings) -> d
             "day": str(day or "none"),
             "compared": len(judged),
             "drifted": ", ".join(row["feature"] for row in drifted) or "none",
-            "drift": dg.TableMetadataValue(records, dg.TableSchema(columns)),
+            "drift": drift_table(rows[:MOST_SHOWN]),
         },
     )
-
-
-def _text(value: object) -> str:
-    if value is None:
-        return ""
-    return f"{value:.4f}" if isinstance(value, float) else str(value)

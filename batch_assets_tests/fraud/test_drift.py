@@ -26,7 +26,7 @@ from batch_assets.fraud.features import FEATURES
 from batch_assets.fraud.monitoring import drift_of_day
 from batch_assets.fraud.pipeline import Pipeline
 from batch_assets.fraud.scorer import MODEL
-from batch_assets_tests.fraud.runs import checks, done_steps, run
+from batch_assets_tests.fraud.runs import checks, done_steps, materializations, run
 from batch_assets_tests.fraud.zone import START, Zone, built_days, days, rows_of, save_any_model
 
 COUNTS = st.lists(st.integers(0, 5000), min_size=4, max_size=4)
@@ -219,9 +219,12 @@ def test_training_days_are_compared_with_themselves_and_do_not_differ(pipeline: 
 
 def test_an_amount_that_shifts_is_named_and_stops_nothing(pipeline: Pipeline, home: Path) -> None:
     Zone(home).deliver(LATER, rows_on(LATER, dearer=5))
-    result = run("daily", home, dg.DagsterInstance.ephemeral(), (LATER, LATER))
+    instance = dg.DagsterInstance.ephemeral()
+    result = run("daily", home, instance, (LATER, LATER))
     assert result.success
     assert {"daily_risk_report", "prediction_quality"} <= done_steps(result)
+    (shown,) = materializations(instance, "feature_drift")
+    assert float(str(shown.metadata["greatest_psi"].value)) > 0.25
     found = checks(result)["features_are_as_in_training"]
     assert not found.passed
     assert not found.blocking

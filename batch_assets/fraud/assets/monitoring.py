@@ -5,6 +5,7 @@ from batch_assets.fraud.assets.common import Lineage
 from batch_assets.fraud.assets.sql_step import sql_step_asset
 from batch_assets.fraud.features import FEATURES
 from batch_assets.fraud.keys import DRIFT, QUALITY
+from batch_assets.fraud.monitoring import show_drift
 from batch_assets.fraud.prediction_quality import show_quality
 
 GROUP = "monitoring"
@@ -50,4 +51,5 @@ feature_drift = sql_step_asset(
             **_FROM_PREDICTIONS,
         }
     },
+    insight={tables.FEATURE_DRIFT.name: show_drift},
 )
