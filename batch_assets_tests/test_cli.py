@@ -182,7 +182,7 @@ def test_a_person_promotes_and_goes_back(full_home: Path, tmp_path: Path) -> Non
     other = another_version(home, live)
     done = call(home, "models", "promote", other[:8])
     assert done.returncode == 0, done.stderr
-    assert f"{other} is live, {live} was before" in done.stdout
+    assert done.stdout.startswith(f"{other} is live\n{live} was live before\n")
     assert f"batch-assets run --from {FIRST} --to {LAST}" in done.stdout
     states = {model["version"]: model["state"] for model in answer(home, "models", "list")}
     assert states == {live: "retired", other: "live"}

@@ -11,6 +11,7 @@ from batch_assets.fraud.keys import State
 from batch_assets.fraud.pipeline import Pipeline
 from batch_assets.fraud.rescoring import days_to_rescore
 from batch_assets.fraud.scorer import MODEL, load_scorer
+from batch_assets.fraud.tables import FRAUD_PREDICTIONS
 from batch_assets.fraud.training_data import labelled_days, labelled_rows
 
 LEAST_FRAUDS = 20
@@ -188,14 +189,19 @@ def _change(pipeline: Pipeline, change: Callable[[], str]) -> dict[str, Any]:
     before = promotions[-1].version if promotions else None
     version = change()
     days = days_to_rescore(pipeline)
-    text = [f"{version} is live" + (f", {before} was before" * (before not in (None, version)))]
-    if before == version:
-        text = [f"{version} is live already"]
+    outdated = pipeline.stale_days(list(pipeline.state().snapshot(FRAUD_PREDICTIONS).by_day))
+    text = [f"{version} is live already" if version == before else f"{version} is live"]
+    if before not in (None, version):
+        text.append(f"{before} was live before")
     if days:
         text.append(
             f"another version scored {len(days)} days, {days[0]} to {days[-1]}: the sensor "
             "model_promoted has them scored again while `batch-assets dev` runs; or do it now: "
             f"batch-assets run --from {days[0]} --to {days[-1]}"
+        )
+    if others := len(outdated) - len(days):
+        text.append(
+            f"{others} other days are out of date: `batch-assets run` builds those you name"
         )
     return {"version": version, "before": before, "days_to_rescore": days, "text": text}
 

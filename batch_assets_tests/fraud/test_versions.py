@@ -293,7 +293,7 @@ def test_a_promotion_outdates_what_others_scored_and_a_rollback_finds_it_as_it_w
     second = save_any_model(pipeline, 1)
     done = promote_by_hand(pipeline, second)
     assert done["days_to_rescore"] == days(DAYS) == outdated_by_model(pipeline, days(DAYS))
-    assert f"--from {START} --to {days(DAYS)[-1]}" in done["text"][1]
+    assert f"--from {START} --to {days(DAYS)[-1]}" in done["text"][2]
     pipeline.update(days(DAYS)[10:])
     assert scored_by(pipeline) == {
         day: {first if n < 10 else second} for n, day in enumerate(days(DAYS))
@@ -316,6 +316,9 @@ def test_a_day_that_other_things_outdate_too_is_not_the_models(
     Zone(home).deliver(late, a_day_of_rows(late, salt="x"), "late.csv")
     pipeline.ingest("transactions", [late])
     assert outdated_by_model(pipeline, days(DAYS)) == days(20)
+    text = promote_by_hand(pipeline, pipeline.models.live(MODEL) or "")["text"]
+    assert text[1].startswith(f"another version scored 20 days, {START} to {days(20)[-1]}")
+    assert text[2].startswith("4 other days are out of date")
     assert pipeline.stale_days(days(DAYS)) == days(DAYS)
     # a run of one day repairs what late rows changed, and leaves the model's days alone
     assert outdated_days(pipeline, START, START) == [START, *days(DAYS)[20:]]
