@@ -17,6 +17,7 @@ NAMES = (
     "sequences",
     "cache",
     "embeddings",
+    "quality",
 )
 
 
@@ -33,6 +34,9 @@ def main() -> None:
         module = importlib.import_module(f"benchmarks.{name}")
         what = (module.__doc__ or name).strip().splitlines()[0]
         results = module.main()
+        if reason := results.get("skipped"):
+            print(f"{name}: skipped, {reason}", flush=True)
+            continue
         show = getattr(module, "markdown", None)
         write(name, what, results, shown=show(results) if show else None)
         load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""

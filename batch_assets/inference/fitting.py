@@ -29,13 +29,13 @@ class FitOptions:
     them each time. The encoding learns at a rate of its own and its weights do not decay.
     """
 
-    epochs: int = 12
+    epochs: int = 8
     epoch_steps: int = 400
     batch_rows: int = 512
     learning_rate: float = 0.003
     encoding_learning_rate: float = 0.009
     weight_decay: float = 0.1
-    patience: int = 5
+    patience: int = 4
     bins: int = BINS
     encoded: int = ENCODED
     hidden: int = HIDDEN
