@@ -58,7 +58,7 @@ def evaluate_split(
         test_frauds, model_version.
     """
     from batch_assets.fraud.evaluation import evaluate
-    from batch_assets.storage.models import content_version
+    from batch_assets.storage.model_content import content_version
 
     settings = pipeline.settings
     split = Split(checked_range(settings, *train), checked_range(settings, *test), delay)
