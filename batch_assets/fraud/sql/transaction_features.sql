@@ -113,19 +113,13 @@ customer_events AS (
         least(abs(hundredths), 1_000_000_000_000) AS capped,
         capped * capped AS square,
         happened_at AS paid_at
-    FROM scored
-    UNION ALL BY NAME
-    SELECT
-        customer_id,
-        happened_at,
-        amount,
-        (amount::DECIMAL(38, 2) * 100)::HUGEINT AS hundredths,
-        (1::HUGEINT << 90) + hundredths AS spent,
-        least(abs(hundredths), 1_000_000_000_000) AS capped,
-        capped * capped AS square,
-        happened_at AS paid_at
-    FROM earlier
-    WHERE day >= $first_day - 30 AND customer_id IN (SELECT customer_id FROM scored)
+    FROM (
+        SELECT * FROM scored
+        UNION ALL BY NAME
+        SELECT customer_id, happened_at, amount
+        FROM earlier
+        WHERE day >= $first_day - 30 AND customer_id IN (SELECT customer_id FROM scored)
+    )
     UNION ALL BY NAME
     SELECT
         customer_id,
@@ -202,7 +196,9 @@ customer_sums AS (
 -- ``other_`` is without the scored row.
 customer_totals AS (
     SELECT
-        scored.* EXCLUDE (spent_1d, spent_7d, spent_30d, square, squares_30d, max_7d, max_30d, last_at, frauds),
+        scored.* EXCLUDE (
+            spent_1d, spent_7d, spent_30d, square, squares_30d, max_7d, max_30d, last_at, frauds
+        ),
         scored.spent_1d AS all_1d,
         scored.spent_7d + coalesce(whole_days.spent_7d, 0) AS all_7d,
         scored.spent_30d + coalesce(whole_days.spent_30d, 0) AS all_30d,
@@ -212,8 +208,10 @@ customer_totals AS (
         all_1d - (count_1d << 90) AS hundredths_1d,
         all_7d - (count_7d << 90) AS hundredths_7d,
         all_30d - (count_30d << 90) AS hundredths_30d,
-        (hundredths_7d - hundredths)::DOUBLE / nullif(100 * (count_7d - 1), 0)::DOUBLE AS other_mean_7d,
-        (hundredths_30d - hundredths)::DOUBLE / nullif(100 * (count_30d - 1), 0)::DOUBLE AS other_mean_30d,
+        (hundredths_7d - hundredths)::DOUBLE / nullif(100 * (count_7d - 1), 0)::DOUBLE
+            AS other_mean_7d,
+        (hundredths_30d - hundredths)::DOUBLE / nullif(100 * (count_30d - 1), 0)::DOUBLE
+            AS other_mean_30d,
         (hundredths_30d - hundredths_7d)::DOUBLE / nullif(100 * (count_30d - count_7d), 0)::DOUBLE
             AS mean_before_7d,
         count_30d - 1 AS other_count_30d,
@@ -258,10 +256,13 @@ terminal_events AS (
         coalesce(amount::DOUBLE / nullif(mean_before_7d, 0), 1) AS customer_amount_ratio_before_7d,
         coalesce(other_spread_30d, 0) AS customer_amount_spread_30d,
         coalesce(
-            (amount::DOUBLE - other_mean_30d) / nullif(sqrt(
-                (other_spread_30d * other_spread_30d * other_count_30d::DOUBLE + other_mean_30d * other_mean_30d)
-                / count_30d::DOUBLE
-            ), 0),
+            (amount::DOUBLE - other_mean_30d) / nullif(
+                sqrt(
+                    (other_count_30d::DOUBLE * other_spread_30d ** 2 + other_mean_30d ** 2)
+                    / count_30d::DOUBLE
+                ),
+                0
+            ),
             0
         ) AS customer_amount_deviation_30d,
         coalesce(amount::DOUBLE / nullif(max_30d, 0), 1) AS customer_max_ratio_30d,
@@ -351,7 +352,9 @@ terminal_sums AS (
 
 terminal_totals AS (
     SELECT
-        scored.* EXCLUDE (count_1d, count_7d, count_30d, settled_at, last_at, frauds, excess),
+        scored.* EXCLUDE (
+            count_1d, count_7d, count_30d, settled_at, last_at, frauds, excess
+        ),
         coalesce(scored.count_1d, 0) AS count_1d,
         coalesce(scored.count_7d, 0) + coalesce(whole_days.count_7d, 0) AS count_7d,
         coalesce(scored.count_30d, 0) + coalesce(whole_days.count_30d, 0) AS count_30d,
@@ -401,13 +404,16 @@ SELECT
     customer_days_since_fraud,
     frauds_30d::INTEGER AS terminal_fraud_count_30d,
     usual_frauds_30d::INTEGER AS terminal_usual_fraud_count_30d,
-    coalesce(excess_30d::DOUBLE / nullif(1_000 * frauds_30d, 0)::DOUBLE, 0) AS terminal_fraud_excess_30d,
+    coalesce(excess_30d::DOUBLE / nullif(1_000 * frauds_30d, 0)::DOUBLE, 0)
+        AS terminal_fraud_excess_30d,
     CASE
-        WHEN after_fraud THEN (epoch_us(happened_at) - epoch_us(fraud_at))::DOUBLE / 86_400_000_000::DOUBLE
+        WHEN after_fraud
+            THEN (epoch_us(happened_at) - epoch_us(fraud_at))::DOUBLE / 86_400_000_000::DOUBLE
         ELSE 37
     END AS terminal_days_since_fraud,
     CASE
-        WHEN after_fraud THEN (epoch_us(settled_at) - epoch_us(fraud_at))::DOUBLE / 86_400_000_000::DOUBLE
+        WHEN after_fraud
+            THEN (epoch_us(settled_at) - epoch_us(fraud_at))::DOUBLE / 86_400_000_000::DOUBLE
         ELSE 37
     END AS terminal_days_clean,
     day
