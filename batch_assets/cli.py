@@ -280,7 +280,8 @@ def evaluate(
     """Train on some days and measure on later ones; the live model stays as it is.
 
     The protocol is that of the Fraud Detection Handbook: customers known as compromised leave
-    the test days, and card precision@100 is averaged over days.
+    the test days, and card precision@100 is averaged over days. They are known by a fraud of
+    the last seven training days, or later, however long the training is.
     """
     from batch_assets.fraud.evaluate import evaluate_split
     from batch_assets.instance import dagster_instance
