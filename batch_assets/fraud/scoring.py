@@ -324,7 +324,7 @@ class _Attempt:
         from batch_assets.inference.journal import to_do
 
         rows = sum(count for _, count in self.files)
-        share = -(-rows // devices)
+        share = max(1, -(-rows // devices))
         most = min(chunks.ROWS, -(-share // chunks.READ_ROWS) * chunks.READ_ROWS)
         done = [range(chunk.start, chunk.stop) for chunk in self.journal.chunks]
         return [

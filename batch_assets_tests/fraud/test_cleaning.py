@@ -11,7 +11,14 @@ import pytest
 
 from batch_assets.fraud import tables
 from batch_assets.fraud.pipeline import Pipeline
-from batch_assets_tests.fraud.zone import START, Zone, contents, days, rows_of
+from batch_assets_tests.fraud.zone import (
+    START,
+    Zone,
+    contents,
+    days,
+    put_any_model_live,
+    rows_of,
+)
 
 AT = "2026-01-01T10:00:00"
 GOOD = ("k1", "anna", "kiosk", "12.50", AT)
@@ -94,6 +101,29 @@ def test_amounts_are_exact_in_any_notation(zone: Zone, text: str) -> None:
     (row,) = rows_of(update(zone), tables.CLEAN_TRANSACTIONS)
     assert row["original_amount"] == Decimal("1234.5")
     assert row["amount"] == Decimal("1002.84")  # 1234.5 x 0.8123456789 = 1002.8407…
+
+
+def test_large_amounts_are_converted_exactly_and_scored(zone: Zone) -> None:
+    amounts = ["99000.00", "9999999999.99", "12345678901234.56"]
+    zone.rate(START, [(START, "JPY", "0.0061234567"), (START, "KWD", "999.1234567891")])
+    zone.deliver(
+        START,
+        [
+            *((f"e{n}", "anna", "kiosk", text, AT, "EUR") for n, text in enumerate(amounts)),
+            ("yen", "ben", "kiosk", "98765432109.25", AT, "JPY"),
+            ("dinar", "ben", "kiosk", "12345678901234.56", AT, "KWD"),
+        ],
+    )
+    pipeline = zone.pipeline()
+    put_any_model_live(pipeline)
+    pipeline.update(days(2))
+    clean = {r["transaction_id"]: r["amount"] for r in rows_of(pipeline, tables.CLEAN_TRANSACTIONS)}
+    assert clean == {
+        **{f"e{n}": Decimal(text) for n, text in enumerate(amounts)},
+        "yen": Decimal("604785846.98"),
+    }
+    assert reasons(pipeline) == ["the amount 12345678901234.56 is too large"]
+    assert len(rows_of(pipeline, tables.FRAUD_PREDICTIONS)) == len(clean)
 
 
 def test_the_same_content_again_is_a_duplicate_wherever_it_comes(zone: Zone) -> None:

@@ -172,6 +172,8 @@ def stopped_by(home: Path, number: signal.Signals) -> subprocess.CompletedProces
     program = (
         "import os, sys\n"
         "from batch_assets import cli, progress\n"
+        "from batch_assets.fraud import pipeline\n"
+        "pipeline.ROWS_AT_ONCE = 1  # so that each day is published by itself\n"
         "scored = []\n"
         "class Watcher:\n"
         "    def advance(self, what, day):\n"

@@ -232,6 +232,18 @@ def test_of_two_processes_one_scores_a_day_and_the_other_says_that_it_waits(
     assert contents(pipeline) == expected
 
 
+def test_an_empty_day_is_done_and_readers_see_that_it_is_empty(
+    copy: Callable[[], Pipeline],
+) -> None:
+    pipeline = copy()
+    pipeline.update(days(3))
+    predictions = pipeline.warehouse.snapshot(tables.FRAUD_PREDICTIONS)
+    assert predictions.rows([days(3)[2]]) == 0
+    assert days(3)[2] in predictions.by_day
+    assert pipeline.stale_days(days(3)) == []
+    assert_nothing_is_left(pipeline)
+
+
 def test_a_model_that_goes_live_while_a_day_is_scored_has_no_part_in_it(
     copy: Callable[[], Pipeline], expected: dict[str, list[dict[str, Any]]]
 ) -> None:

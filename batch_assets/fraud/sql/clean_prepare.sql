@@ -16,8 +16,11 @@ WITH rated AS (
     FROM raw_transactions AS r
     LEFT JOIN exchange_rates AS x ON x.currency = r.currency AND x.day = r.happened_on
 ),
+-- Two decimals of 18 digits are multiplied in 18 digits, too: the product needs the 38 of a wider one.
 converted AS (
-    SELECT *, try_cast(round(amount * exchange_rate, 2) AS DECIMAL(18, 2)) AS converted_amount
+    SELECT
+        *,
+        try_cast(round(amount::DECIMAL(28, 4) * exchange_rate, 2) AS DECIMAL(18, 2)) AS converted_amount
     FROM rated
 )
 SELECT
