@@ -157,12 +157,17 @@ class TabularNetwork(nn.Module):
         return (rows.unsqueeze(-1) - self.left).mul_(self.inverse_width).clamp_(0.0, 1.0)
 
     def logits(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Logit [n] and embedding [n, embedding] of rows [n, features]."""
+        """Logit [n] and embedding [n, embedding] of rows [n, features].
+
+        Embeddings have length 1 (0 where no unit answers): how far apart two are then says how
+        alike the answers are, and not how strong, which the score says already.
+        """
         encoded = torch.bmm(self.encode(rows).transpose(0, 1), self.encoding_weight)
         encoded = (encoded.transpose(0, 1) + self.encoding_bias).flatten(1)
         hidden = functional.relu(self.hidden(self._drop(encoded)))
         embedding = functional.relu(self.embedding(self._drop(hidden)))
-        return self.output(self._drop(embedding)).squeeze(-1), embedding
+        logit = self.output(self._drop(embedding)).squeeze(-1)
+        return logit, functional.normalize(embedding, dim=1)
 
     def forward(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Probability [n] and embedding [n, embedding] of rows, float32 [n, features]."""
