@@ -275,7 +275,7 @@ class Scoring:
         return [
             _entry(day, attempt, stats, end)
             for (attempt, stats), end in zip(attempts, ends, strict=True)
-            if not attempt.settled and (stats.rows or end == "done")
+            if not attempt.settled and (stats.rows or attempt.lost.rows or end == "done")
         ]
 
 

@@ -142,6 +142,18 @@ def test_after_a_kill_at_any_moment_the_next_run_ends_with_the_same_tables(
     assert_nothing_is_left(pipeline)
 
 
+def test_what_a_process_found_lost_is_known_though_it_died_before_it_computed_a_row(
+    copy: Callable[[], Pipeline], expected: dict[str, list[dict[str, Any]]]
+) -> None:
+    pipeline = copy()
+    home = pipeline.settings.home
+    for moment in (Moment.FILES_WRITTEN, Moment.CHUNK_BEGUN, Moment.ATTEMPT_NOTED):
+        assert end(start(home, DAYS, kill_at=moment)) == -9
+    assert end(start(home, DAYS)) == 0
+    assert contents(pipeline) == expected
+    assert_every_row_is_accounted_for(pipeline, most_twice=CHUNK_ROWS)
+
+
 def test_after_kills_at_any_time_the_next_run_ends_with_the_same_tables(
     copy: Callable[[], Pipeline], expected: dict[str, list[dict[str, Any]]]
 ) -> None:
