@@ -1,6 +1,6 @@
 """Asset checks that say which feature is no longer as on the days that the model learned from."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
 
 import dagster as dg
@@ -26,10 +26,7 @@ def features_are_as_in_training(
     context: dg.AssetCheckExecutionContext, warehouse: WarehouseResource
 ) -> dg.AssetCheckResult:
     """Names each input that has drifted."""
-    with pipeline_of(warehouse) as pipeline:
-        day = _newest_day(context, pipeline)
-        rows = [row for row in drift_of_day(pipeline, day) if row["feature"] != SCORE]
-        return drift_result(rows, day, pipeline.settings)
+    return _of_newest_day(context, warehouse, lambda feature: feature != SCORE)
 
 
 @dg.asset_check(
@@ -42,13 +39,21 @@ def scores_are_as_in_training(
     context: dg.AssetCheckExecutionContext, warehouse: WarehouseResource
 ) -> dg.AssetCheckResult:
     """Says how far the score has drifted."""
-    with pipeline_of(warehouse) as pipeline:
-        day = _newest_day(context, pipeline)
-        rows = [row for row in drift_of_day(pipeline, day) if row["feature"] == SCORE]
-        return drift_result(rows, day, pipeline.settings)
+    return _of_newest_day(context, warehouse, lambda feature: feature == SCORE)
 
 
 DRIFT_CHECKS = [features_are_as_in_training, scores_are_as_in_training]
+
+
+def _of_newest_day(
+    context: dg.AssetCheckExecutionContext,
+    warehouse: WarehouseResource,
+    wanted: Callable[[str], bool],
+) -> dg.AssetCheckResult:
+    with pipeline_of(warehouse) as pipeline:
+        day = _newest_day(context, pipeline)
+        rows = [row for row in drift_of_day(pipeline, day) if wanted(row["feature"])]
+        return drift_result(rows, day, pipeline.settings)
 
 
 def _newest_day(context: dg.AssetCheckExecutionContext, pipeline: Pipeline) -> date | None:

@@ -31,6 +31,24 @@ EMBEDDINGS = VectorTable(
 )
 PASSED_THROUGH = ("transaction_id", "customer_id", "terminal_id", "happened_at", "amount")
 
+NEIGHBOUR_COLUMNS = (
+    "transaction_id",
+    "day",
+    "customer_id",
+    "terminal_id",
+    "happened_at",
+    "amount",
+    "score",
+)
+"""What is shown of transactions that a search finds, before their distance."""
+
+
+def with_distance(found: pa.Table) -> pa.Table:
+    """What a search found, its distances under the name that people read."""
+    return found.rename_columns(
+        ["distance" if name == "_distance" else name for name in found.column_names]
+    )
+
 
 class EarlierScores:
     """What the day's last scoring found for the same inputs; 32 bytes a row in memory.

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from batch_assets.errors import BatchAssetsError
 from batch_assets.fraud import tables
-from batch_assets.fraud.embeddings import EMBEDDINGS
+from batch_assets.fraud.embeddings import EMBEDDINGS, NEIGHBOUR_COLUMNS, with_distance
 from batch_assets.fraud.keys import PREDICTIONS, State
 from batch_assets.fraud.pipeline import Pipeline
 from batch_assets.fraud.reasons import Reason, reasons
@@ -213,21 +213,11 @@ def _nearest_frauds(
             filters=[Equals("model_version", version), OneOf("transaction_id", list(known))],
             exact=True,
             valid=state.snapshot(tables.FRAUD_PREDICTIONS).keys,
-            columns=(
-                "transaction_id",
-                "day",
-                "customer_id",
-                "terminal_id",
-                "happened_at",
-                "amount",
-                "score",
-            ),
+            columns=NEIGHBOUR_COLUMNS,
         )
     except VectorStoreError as error:
         return [], [f"no known frauds to compare with: {error}"]
-    found = found.rename_columns(
-        ["distance" if n == "_distance" else n for n in found.column_names]
-    )
+    found = with_distance(found)
     return [{**row, "known_on": known[row["transaction_id"]]} for row in found.to_pylist()], []
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from batch_assets.errors import BatchAssetsError
 from batch_assets.fraud import tables
-from batch_assets.fraud.embeddings import EMBEDDINGS
+from batch_assets.fraud.embeddings import EMBEDDINGS, NEIGHBOUR_COLUMNS, with_distance
 from batch_assets.fraud.keys import days_between
 from batch_assets.fraud.ledger import work_done_twice
 from batch_assets.fraud.pipeline import Pipeline
@@ -168,19 +168,9 @@ def similar(
         filters=filters,
         exact=exact,
         valid=predictions.keys,
-        columns=(
-            "transaction_id",
-            "day",
-            "customer_id",
-            "terminal_id",
-            "happened_at",
-            "amount",
-            "score",
-            "model_version",
-        ),
+        columns=(*NEIGHBOUR_COLUMNS, "model_version"),
     )
-    names = ["distance" if n == "_distance" else n for n in found.column_names]
-    return found.rename_columns(names)
+    return with_distance(found)
 
 
 def _register_all(pipeline: Pipeline, connection: Any, sql: str) -> None:

@@ -259,17 +259,17 @@ class Scoring:
         """Put attempts that are not in the ledger into it; of several, the last one ended so."""
         from batch_assets.inference.journal import settle
 
-        entries = [entry for day in days for entry in self._entries(day, outcome)]
+        published = self.warehouse.snapshot(tables.FRAUD_PREDICTIONS).keys
+        entries = [e for day in days for e in self._entries(day, outcome, published.get(day))]
         if entries and self.account(entries):
             for day in days:
                 settle(self._folder(day))
 
-    def _entries(self, day: date, outcome: "Outcome") -> "list[LedgerEntry]":
+    def _entries(self, day: date, outcome: "Outcome", published: str | None) -> "list[LedgerEntry]":
         from batch_assets.inference.journal import stats_of_attempts
 
         attempts = stats_of_attempts(self._folder(day))
         ends: list[Outcome] = ["killed"] * len(attempts)
-        published = self.warehouse.snapshot(tables.FRAUD_PREDICTIONS).keys.get(day)
         if attempts and (outcome != "done" or attempts[-1][0].about.get("key") == published):
             ends[-1] = outcome
         return [

@@ -6,7 +6,6 @@ size, the tail padded.
 """
 
 import os
-import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 
@@ -21,12 +20,11 @@ from batch_assets.inference.blocks import Block, as_binary, counted
 from batch_assets.inference.compute import Compute, Job
 from batch_assets.inference.devices import resolve_device
 from batch_assets.inference.known import Known, first_of_each, row_keys
-from batch_assets.inference.memory import peak_memory
 from batch_assets.inference.plan import ComputePlan
 from batch_assets.inference.planned import PlannedNetwork, Results
 from batch_assets.inference.precision import BOUND, PRECISIONS
 from batch_assets.inference.sizing import ROW_STEP
-from batch_assets.inference.stages import ahead, timed
+from batch_assets.inference.stages import ahead, given_out, timed
 from batch_assets.inference.stats import EngineStats
 from batch_assets.inference.tuning import Tuning
 
@@ -180,7 +178,6 @@ class Scorer:
             rows_expected: see ``prepare``.
         """
         stats = EngineStats() if stats is None else stats
-        began = time.perf_counter()
         read = ahead(
             timed(
                 self._blocks(
@@ -199,18 +196,7 @@ class Scorer:
             limit=QUEUED_BYTES,
             blocked=lambda seconds: None,
         )
-        with closing(results):
-            try:
-                for batch in results:
-                    stats.rows += batch.num_rows
-                    started = time.perf_counter()
-                    try:
-                        yield batch
-                    finally:
-                        stats.write_seconds += time.perf_counter() - started
-            finally:
-                stats.elapsed_seconds += time.perf_counter() - began
-                stats.peak_memory_bytes = max(stats.peak_memory_bytes, peak_memory(self.device))
+        yield from given_out(results, stats, self.device)
 
     def score_matrix(self, rows: np.ndarray) -> Results:
         """Scores float32 [n] and embeddings float32 [n, size] of rows, float32 [n, features].

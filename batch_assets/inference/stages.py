@@ -7,7 +7,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from typing import Generic, TypeVar
+
+import pyarrow as pa
+import torch
+
+from batch_assets.inference.memory import peak_memory
+from batch_assets.inference.stats import EngineStats
 
 Item = TypeVar("Item")
 Seconds = Callable[[float], None]
@@ -51,6 +58,28 @@ def timed(source: Iterable[Item], spent: Seconds) -> Generator[Item, None, None]
             yield item
     finally:
         _close(items)
+
+
+def given_out(
+    results: Generator[pa.RecordBatch, None, None], stats: EngineStats, device: torch.device
+) -> Generator[pa.RecordBatch, None, None]:
+    """The batches, counted and timed: what the consumer does with each is writing.
+
+    Closes ``results`` at its end; only then are seconds and memory in ``stats`` complete.
+    """
+    began = time.perf_counter()
+    with closing(results):
+        try:
+            for batch in results:
+                stats.rows += batch.num_rows
+                started = time.perf_counter()
+                try:
+                    yield batch
+                finally:
+                    stats.write_seconds += time.perf_counter() - started
+        finally:
+            stats.elapsed_seconds += time.perf_counter() - began
+            stats.peak_memory_bytes = max(stats.peak_memory_bytes, peak_memory(device))
 
 
 def _fill(queue: "_Queue[Item]", source: Iterable[Item], blocked: Seconds) -> None:

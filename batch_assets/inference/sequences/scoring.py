@@ -18,7 +18,7 @@ from torch import nn
 
 from batch_assets.errors import BatchAssetsError
 from batch_assets.inference.devices import resolve_device
-from batch_assets.inference.memory import memory_budget, peak_memory
+from batch_assets.inference.memory import memory_budget
 from batch_assets.inference.scoring import SCORE, VECTOR
 from batch_assets.inference.sequences.budgets import Budgets
 from batch_assets.inference.sequences.compute import (
@@ -31,7 +31,7 @@ from batch_assets.inference.sequences.compute import (
 from batch_assets.inference.sequences.planning import plan
 from batch_assets.inference.sequences.windows import Encoded, Window, Windows
 from batch_assets.inference.sizing import ROW_STEP
-from batch_assets.inference.stages import ahead, timed
+from batch_assets.inference.stages import ahead, given_out, timed
 from batch_assets.inference.stats import EngineStats
 from batch_assets.inference.tuning import Tuning
 
@@ -139,7 +139,6 @@ class SequenceScorer:
         or holds something else, and what ``batches`` or decoding raises.
         """
         stats = EngineStats() if stats is None else stats
-        began = time.perf_counter()
         windows = ahead(
             timed(self._windows(batches, passthrough, stats), stats.reading),
             size=lambda window: self._window_bytes,
@@ -158,19 +157,7 @@ class SequenceScorer:
             limit=QUEUED_BYTES,
             blocked=_ignore,
         )
-        with closing(results):
-            try:
-                for batch in results:
-                    stats.rows += batch.num_rows
-                    started = time.perf_counter()
-                    try:
-                        yield batch
-                    finally:
-                        stats.write_seconds += time.perf_counter() - started
-            finally:
-                stats.elapsed_seconds += time.perf_counter() - began
-                peak = peak_memory(self.device)
-                stats.peak_memory_bytes = max(stats.peak_memory_bytes, peak)
+        yield from given_out(results, stats, self.device)
 
     def _windows(
         self, batches: Iterable[pa.RecordBatch], passthrough: Sequence[str], stats: EngineStats
