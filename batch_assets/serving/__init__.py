@@ -1,0 +1,1 @@
+"""Batch results over HTTP: looked up, searched, and completed in real time."""

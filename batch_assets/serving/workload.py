@@ -1,0 +1,74 @@
+"""What a workload declares so that the server can serve it; the server knows nothing else of it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any, Protocol
+
+import pyarrow as pa
+from pydantic import BaseModel
+
+from batch_assets.storage.tables import Table
+from batch_assets.storage.vectors import VectorTable
+
+
+class RealtimeModel(Protocol):
+    """Scores rows that no batch has seen, by the definitions of the batch; used by one thread."""
+
+    def refresh(self) -> str:
+        """Look at the batch's tables and the live model again; gives the model's version."""
+
+    def score(self, rows: list[BaseModel]) -> pa.Table:
+        """Score rows of the workload's request model together, in their order.
+
+        Rows scored earlier, that no batch has yet, count among what is known.
+
+        Returns:
+            The columns of the predictions table, and ``vector`` (fixed-size list of float32).
+
+        Raises:
+            RowRefused: one of the rows cannot be used; says which, and what to change.
+        """
+
+    def remember(self, rows: list[BaseModel]) -> None:
+        """Count these rows among what is known from now on; those scored before a restart."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A kind of prediction that is served under its name.
+
+    Args:
+        name: the path below ``/v1/``.
+        key: column that identifies a prediction.
+        time: column with the moment that the prediction is about, UTC.
+        score: column with the prediction, 0 to 1.
+        predictions: table of predictions; has ``model_version``, ``scored_at`` and ``day``, too.
+        vectors: table of embeddings, whose rows carry key, entities, time, score, model_version.
+        entities: name in the path -> column: what predictions are grouped by, such as customers.
+        equals: columns by whose values a search can be narrowed.
+        ranges: numeric columns by whose range a search can be narrowed.
+        request: pydantic model of one row to be scored in real time; has the key among its fields.
+        realtime: makes the model for rows that no batch has seen; None if there is none.
+        known: of some keys, what has become known since: key -> label (1 or 0); keys of which
+            nothing is known are left out.
+        alerts: the rows of a day that ask for action, best first, at most so many.
+        explain: of one key, why its score is as it is; a JSON-ready object.
+        asset: name of the Dagster asset that fills ``predictions``, for links to its lineage.
+    """
+
+    name: str
+    key: str
+    time: str
+    score: str
+    predictions: Table
+    vectors: VectorTable
+    entities: Mapping[str, str]
+    equals: tuple[str, ...]
+    ranges: tuple[str, ...]
+    request: type[BaseModel] | None = None
+    realtime: Callable[[], RealtimeModel] | None = None
+    known: Callable[[list[str]], dict[str, int]] = field(default=lambda keys: {})
+    alerts: Callable[[date, int], list[dict[str, Any]]] | None = None
+    explain: Callable[[str], dict[str, Any]] | None = None
+    asset: str = ""
