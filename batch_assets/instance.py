@@ -85,7 +85,7 @@ def run_job(
         KeyboardInterrupt: the run was interrupted (SIGINT or SIGTERM).
     """
     from batch_assets.definitions import defs
-    from batch_assets.fraud.jobs import range_tags
+    from batch_assets.fraud.run_requests import range_tags
 
     ops = {op: {"config": dict(values)} for op, values in (config or {}).items()}
     run_id = str(uuid.uuid4())

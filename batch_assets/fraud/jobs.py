@@ -1,6 +1,6 @@
 """Jobs, the schedules that start them, and the sensors that notice files and new models."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, date, timedelta
 from typing import Any
 
@@ -13,6 +13,7 @@ from batch_assets.fraud.landing import digest
 from batch_assets.fraud.maintenance import tidy
 from batch_assets.fraud.pipeline import Pipeline, last_closed_day
 from batch_assets.fraud.rescoring import days_to_rescore, outdated_by_model
+from batch_assets.fraud.run_requests import contiguous, due, newest_first, range_tags
 from batch_assets.fraud.scorer import MODEL
 from batch_assets.fraud.training_data import labelled_days
 from batch_assets.running import bury_dead_runs
@@ -20,8 +21,6 @@ from batch_assets.settings import load_settings
 from batch_assets.storage.resources import ModelStoreResource, WarehouseResource
 from batch_assets.storage.vectors.resource import LanceDBResource
 
-RANGE_START = "dagster/asset_partition_range_start"
-RANGE_END = "dagster/asset_partition_range_end"
 RAW_ASSETS = ("raw_exchange_rates", "raw_transactions", "raw_fraud_labels")
 KEEPS_TABLES = ("freshness", "maintenance")
 SCORED_ASSETS = (
@@ -103,22 +102,6 @@ def a_run_is_going_on(instance: dg.DagsterInstance) -> bool:
     bury_dead_runs(instance)
     unfinished = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
     return any(run.job_name not in KEEPS_TABLES for run in unfinished)
-
-
-def range_tags(first: date, last: date) -> dict[str, str]:
-    """Tags that make one run of a range of daily partitions."""
-    return {RANGE_START: str(first), RANGE_END: str(last)}
-
-
-def contiguous(days: Iterable[date]) -> list[tuple[date, date]]:
-    """Days as ranges without gaps, ascending."""
-    ranges: list[tuple[date, date]] = []
-    for day in sorted(set(days)):
-        if ranges and day - ranges[-1][1] == timedelta(days=1):
-            ranges[-1] = (ranges[-1][0], day)
-        else:
-            ranges.append((day, day))
-    return ranges
 
 
 def missed_days(pipeline: Pipeline, until: date) -> list[date]:
@@ -227,14 +210,16 @@ def late_data(
     with pipeline_of(warehouse, vectors, models) as pipeline:
         news = [(look.key(file), file.arrived) for look in pipeline.looks() for file in look.news()]
         if news:
-            return _requests(ingest_job.name, [day for _, day in news], sorted(k for k, _ in news))
+            keys = sorted(key for key, _ in news)
+            return due(context.instance, _requests(ingest_job.name, [d for _, d in news], keys))
         days = [d for d in pipeline.days_with_data() if d <= last_closed_day()]
         stale = pipeline.stale_days(days)
         others = set(outdated_by_model(pipeline, stale))
         stale = [day for day in stale if day not in others]
         if not stale:
             return dg.SkipReason("no new file, and every day is up to date, but for the model")
-        return _requests(daily_job.name, stale, pipeline.wanted_keys(stale))
+        requests = _requests(daily_job.name, stale, pipeline.wanted_keys(stale))
+        return due(context.instance, requests)
 
 
 @dg.sensor(
@@ -251,7 +236,7 @@ def model_promoted(
     vectors: LanceDBResource,
     models: ModelStoreResource,
 ) -> Any:
-    """The newest days first, in runs of a month at most; once for each promotion."""
+    """The newest days first, in runs of a month at most."""
     if a_run_is_going_on(context.instance):
         return dg.SkipReason(GOING_ON)
     with pipeline_of(warehouse, vectors, models) as pipeline:
@@ -259,28 +244,18 @@ def model_promoted(
         if not days:
             return dg.SkipReason("no day of the newest ones was scored by another version")
         promotion = pipeline.models.promotions(MODEL)[-1]
-    return [
+    requests = [
         dg.RunRequest(
             run_key=f"{scoring_job.name}:{promotion.version}:{promotion.number}:{first}:{last}",
             tags=range_tags(first, last) | {"dagster/priority": str(-number)},
         )
         for number, (first, last) in enumerate(newest_first(days, DAYS_A_RESCORING_RUN))
     ]
-
-
-def newest_first(days: Iterable[date], most: int) -> list[tuple[date, date]]:
-    """Days as ranges without gaps of ``most`` days at most, descending."""
-    ranges: list[tuple[date, date]] = []
-    for first, last in reversed(contiguous(days)):
-        while (last - first).days >= most:
-            ranges.append((last - timedelta(days=most - 1), last))
-            last -= timedelta(days=most)
-        ranges.append((first, last))
-    return ranges
+    return due(context.instance, requests)
 
 
 def _requests(job: str, days: Sequence[date], why: Sequence[str]) -> list[dg.RunRequest]:
-    """A run a gapless range, asked for once as long as the reason is the same."""
+    """A run a gapless range, under a key that is the same as long as the reason is."""
     reason = digest(*why)[:16]
     return [
         dg.RunRequest(

@@ -10,10 +10,10 @@ from filelock import FileLock
 from batch_assets import progress
 from batch_assets.errors import BatchAssetsError
 from batch_assets.fraud.ingest import look
-from batch_assets.fraud.jobs import contiguous
 from batch_assets.fraud.keys import days_between
 from batch_assets.fraud.pipeline import Pipeline
 from batch_assets.fraud.rescoring import outdated_by_model
+from batch_assets.fraud.run_requests import contiguous
 from batch_assets.fraud.scorer import MODEL
 from batch_assets.fraud.training_data import bootstrap_days
 from batch_assets.instance import run_job

@@ -1,7 +1,7 @@
 """Runs the real jobs over a test's data home."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 
 from batch_assets.definitions import defs
 from batch_assets.engines.gpu import GPU
-from batch_assets.fraud.jobs import RANGE_END, RANGE_START, range_tags
 from batch_assets.fraud.pipeline import Pipeline
+from batch_assets.fraud.run_requests import RANGE_END, RANGE_START, RUN_KEY, range_tags
 from batch_assets.storage.resources import ModelStoreResource, WarehouseResource
 from batch_assets.storage.tables import Table
 from batch_assets.storage.vectors.resource import LanceDBResource
@@ -34,6 +34,7 @@ def run(
     home: Path,
     instance: dg.DagsterInstance,
     days: tuple[date, date] | None = None,
+    tags: Mapping[str, str] | None = None,
 ) -> dg.ExecuteInProcessResult:
     """Run a job in this process, over the first to the last of ``days``."""
     where = {
@@ -46,7 +47,7 @@ def run(
     used = definition.get_required_resource_defs()
     return definition.execute_in_process(
         instance=instance,
-        tags=range_tags(*days) if days else None,
+        tags={**(range_tags(*days) if days else {}), **(tags or {})},
         run_config={
             "resources": {name: {"config": at} for name, at in where.items() if name in used},
             "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
@@ -59,8 +60,8 @@ def run_requested(
     request: dg.RunRequest, home: Path, instance: dg.DagsterInstance
 ) -> dg.ExecuteInProcessResult:
     """Do what a schedule or sensor asked for."""
-    first, last = requested_days(request)
-    return run(request.job_name or "daily", home, instance, (first, last))
+    tags = {RUN_KEY: str(request.run_key)}
+    return run(request.job_name or "daily", home, instance, requested_days(request), tags)
 
 
 def requested_days(request: dg.RunRequest) -> tuple[date, date]:

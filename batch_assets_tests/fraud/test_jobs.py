@@ -16,6 +16,7 @@ from batch_assets.fraud import jobs, tables
 from batch_assets.fraud.features import LOOK_BACK_DAYS
 from batch_assets.fraud.keys import days_between
 from batch_assets.fraud.pipeline import Pipeline
+from batch_assets.fraud.run_requests import RUN_KEY, WAITS, contiguous, due, newest_first
 from batch_assets_tests.fraud.runs import requested_days, resources, run, run_requested
 from batch_assets_tests.fraud.zone import (
     START,
@@ -91,7 +92,7 @@ def a_run(instance: dg.DagsterInstance, job: str, status: dg.DagsterRunStatus) -
 
 @given(st.sets(st.dates(date(2026, 1, 1), date(2026, 2, 20))))
 def test_contiguous_ranges_cover_each_day_once_and_no_two_touch(chosen: set[date]) -> None:
-    ranges = jobs.contiguous(chosen)
+    ranges = contiguous(chosen)
     covered = [day for first, last in ranges for day in days_between(first, last)]
     assert covered == sorted(chosen)
     for (_, last), (first, _) in pairwise(ranges):
@@ -217,7 +218,7 @@ def test_without_a_model_the_sensor_asks_up_to_the_features_and_no_more(
 
 @given(st.sets(st.dates(date(2026, 1, 1), date(2026, 4, 20))), st.integers(1, 40))
 def test_the_newest_days_come_first_in_ranges_that_end(chosen: set[date], most: int) -> None:
-    ranges = jobs.newest_first(chosen, most)
+    ranges = newest_first(chosen, most)
     covered = [day for first, last in reversed(ranges) for day in days_between(first, last)]
     assert covered == sorted(chosen)
     assert all((last - first).days < most for first, last in ranges)
@@ -266,6 +267,47 @@ def test_a_rollback_asks_again_for_days_that_were_asked_for_before(
         keys.append(request.run_key)
         pipeline.update(days(3))
     assert len(set(keys)) == 4
+
+
+def test_a_rescoring_run_that_fails_is_asked_for_again_a_little_later_twice_at_most(
+    zone: Zone, home: Path, instance: dg.DagsterInstance
+) -> None:
+    pipeline = filled(zone, 3)
+    pipeline.update(days(3))
+    new = put_any_model_live(pipeline, seed=1)
+    weights = home / "models" / "fraud_model" / new / "model.safetensors"
+    saved = weights.read_bytes()
+    (first,) = look_for_models(home, instance)
+    asked_at, keys = datetime.now(UTC), [first.run_key]
+    for wait in WAITS:
+        weights.write_bytes(b"damaged")
+        assert not run_requested(
+            first.with_replaced_attrs(run_key=keys[-1], job_name="scoring"), home, instance
+        ).success
+        weights.write_bytes(saved)
+        assert look_for_models(home, instance) == []
+        asked_at = datetime.now(UTC) + wait
+        (again,) = requests(due(instance, [first], asked_at))
+        assert again.tags == first.tags
+        keys.append(again.run_key)
+    assert len(set(keys)) == 3
+    weights.write_bytes(b"damaged")
+    last = first.with_replaced_attrs(run_key=keys[-1], job_name="scoring")
+    assert not run_requested(last, home, instance).success
+    weights.write_bytes(saved)
+    assert requests(due(instance, [first], asked_at + timedelta(days=9))) == []
+
+
+@pytest.mark.parametrize("status", [dg.DagsterRunStatus.CANCELED, dg.DagsterRunStatus.SUCCESS])
+def test_a_run_that_was_stopped_or_did_its_work_is_not_repeated(
+    instance: dg.DagsterInstance, status: dg.DagsterRunStatus
+) -> None:
+    request = dg.RunRequest(run_key="why", job_name="scoring")
+    instance.create_run_for_job(
+        defs.resolve_job_def("scoring"), status=status, tags={RUN_KEY: "why"}
+    )
+    later = datetime.now(UTC) + timedelta(days=9)
+    assert requests(due(instance, [request], later)) == [request]  # which Dagster leaves out
 
 
 def test_late_rows_after_a_promotion_are_left_to_the_other_sensor(
