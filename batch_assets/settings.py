@@ -38,6 +38,9 @@ PATTERNS = {
     "device": "expected auto, cpu, cuda, cuda:1 (or another number), cuda:0,cuda:1 or mps",
     "memory_limit": "expected a size such as 1GB, 512MB or 1.5GiB",
     "embedding_cache_size": "expected a size such as 1GB, 512MB or 1.5GiB",
+    "serving_memory": "expected a size such as 1GB, 512MB or 1.5GiB",
+    "serving_redis": "expected an address such as redis://127.0.0.1:6379/0, or nothing",
+    "dagster_url": "expected an address such as http://127.0.0.1:3000, or nothing",
 }
 SIZE = r"^\d+(\.\d+)? ?([kKMGT]i?B)$"
 MOST_THREADS = 8
@@ -146,6 +149,29 @@ class Settings(BaseSettings):
         default_factory=Prices, description="What an hour of each device costs, by hour of day."
     )
 
+    serving_memory: str = Field(
+        "1GB", pattern=SIZE, description="Memory of the server for predictions and vectors."
+    )
+    serving_vectors: Literal["fp32", "fp16", "sq8", "pq"] = Field(
+        "fp32", description="How the server holds vectors in memory."
+    )
+    serving_redis: str = Field(
+        "",
+        pattern=r"^((redis|rediss|unix)://\S+)?$",
+        description="Redis or Valkey that several servers share; empty for none.",
+    )
+    serving_rate: int = Field(
+        1_000, ge=1, description="Requests a second that one API key may make, on average."
+    )
+    serving_queue: int = Field(
+        1_000, ge=1, description="Rows that may wait to be scored in real time."
+    )
+    dagster_url: str = Field(
+        "http://127.0.0.1:3000",
+        pattern=r"^(https?://\S+)?$",
+        description="Address of the Dagster UI, for links to lineage; empty for none.",
+    )
+
     @field_validator("schedule_time_zone")
     @classmethod
     def _known_zone(cls, value: str) -> str:
@@ -174,6 +200,10 @@ class Settings(BaseSettings):
     @property
     def embedding_cache_bytes(self) -> int:
         return TypeAdapter(ByteSize).validate_python(self.embedding_cache_size)
+
+    @property
+    def serving_memory_bytes(self) -> int:
+        return TypeAdapter(ByteSize).validate_python(self.serving_memory)
 
 
 def load_settings() -> Settings:
