@@ -55,6 +55,7 @@ class Workload:
         alerts: the rows of a day that ask for action, best first, at most so many.
         explain: of one key, why its score is as it is; a JSON-ready object.
         asset: name of the Dagster asset that fills ``predictions``, for links to its lineage.
+        model: name of the model in the model store; its live version is the one to expect.
     """
 
     name: str
@@ -72,3 +73,4 @@ class Workload:
     alerts: Callable[[date, int], list[dict[str, Any]]] | None = None
     explain: Callable[[str], dict[str, Any]] | None = None
     asset: str = ""
+    model: str = ""

@@ -1,0 +1,23 @@
+"""The fraud workload as the server serves it."""
+
+from batch_assets.fraud import tables
+from batch_assets.fraud.embeddings import EMBEDDINGS
+from batch_assets.fraud.scorer import MODEL
+from batch_assets.serving.workload import Workload
+
+
+def fraud_workload() -> Workload:
+    """What is served below ``/v1/fraud``."""
+    return Workload(
+        name="fraud",
+        model=MODEL,
+        key="transaction_id",
+        time="happened_at",
+        score="score",
+        predictions=tables.FRAUD_PREDICTIONS,
+        vectors=EMBEDDINGS,
+        entities={"customers": "customer_id", "terminals": "terminal_id"},
+        equals=("customer_id", "terminal_id"),
+        ranges=("amount", "score"),
+        asset="fraud_predictions",
+    )
