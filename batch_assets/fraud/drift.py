@@ -3,9 +3,12 @@
 For each input of the model, for its score, and for whether customer and terminal are new, the
 population stability index (PSI): the sum over bins of (p - q) ln(p / q), p the share of the day's
 rows in a bin and q that of the training days' rows. Bins are the deciles of the training days, and
-missing values are a bin of their own. As a Saturday is no Tuesday, a day is compared with the
-training days of the same weekday. Siddiqi, Credit Risk Scorecards (2006), reads less than 0.1 as
-no change and more than 0.25 as a major one.
+missing values are a bin of their own. Siddiqi, Credit Risk Scorecards (2006), reads less than 0.1
+as no change and more than 0.25 as a major one.
+
+As a Saturday is no Tuesday, a day is compared with the training days of the same weekday; and as a
+count of 30 days is another thing when there are only three, with those before which all days were
+there that the value looks back on.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from batch_assets.fraud import tables
-from batch_assets.fraud.features import FEATURES
+from batch_assets.fraud.features import FEATURES, LOOK_BACK_DAYS
 from batch_assets.fraud.keys import State, days_between
 from batch_assets.fraud.scorer import MODEL, load_scorer
 from batch_assets.fraud.sql import sql_text
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 SCORE = "score"
 NEW = ("new_customer", "new_terminal")
 NEW_FOR_DAYS = 30
+NOT_COMPARED = "not compared"
 SAMPLE_ROWS = 50_000
 LEAST_ROWS = 300
 """With fewer rows, chance alone takes the PSI of ten bins to 0.1 about once in a thousand days:
@@ -46,11 +50,14 @@ class Reference:
     """How values were spread on the training days.
 
     Args:
+        starts: feature -> the first day with all the days before it that the feature looks back on.
         edges: feature -> upper edges of its bins, float32, ascending; values above the last are
             one more bin, missing values another.
-        counts: feature -> rows by weekday, Monday first, and bin, int64 [7, len(edges) + 2].
+        counts: feature -> rows of the training days from that day on, by weekday, Monday first,
+            and bin, int64 [7, len(edges) + 2].
     """
 
+    starts: dict[str, date]
     edges: dict[str, np.ndarray]
     counts: dict[str, np.ndarray]
 
@@ -59,12 +66,18 @@ class Reference:
         """Of a model of which nobody knows what it was trained on."""
         names = [*(feature.name for feature in FEATURES), *NEW, SCORE]
         no_edges = np.empty(0, np.float32)
-        return cls(dict.fromkeys(names, no_edges), dict.fromkeys(names, np.zeros((7, 2), np.int64)))
+        no_rows = np.zeros((7, 2), np.int64)
+        return cls(
+            dict.fromkeys(names, date.min),
+            dict.fromkeys(names, no_edges),
+            dict.fromkeys(names, no_rows),
+        )
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "Reference":
         """What ``as_json`` gave."""
         return cls(
+            {name: date.fromisoformat(entry["start"]) for name, entry in content.items()},
             {name: np.array(entry["edges"], np.float32) for name, entry in content.items()},
             {name: np.array(entry["counts"], np.int64) for name, entry in content.items()},
         )
@@ -72,7 +85,11 @@ class Reference:
     def as_json(self) -> dict[str, Any]:
         """Lists and numbers, by feature."""
         return {
-            name: {"edges": edges.tolist(), "counts": self.counts[name].tolist()}
+            name: {
+                "start": str(self.starts[name]),
+                "edges": edges.tolist(),
+                "counts": self.counts[name].tolist(),
+            }
             for name, edges in self.edges.items()
         }
 
@@ -112,25 +129,42 @@ def _measure_reference(
     scores = [batch.select(["day", SCORE]) for batch in scorer.score(found.to_batches(), ["day"])]
     rows = found.to_batches()
     inputs = [name for name in scorer.features if name in found.column_names]
-    edges = _edges(rows, [*inputs, *NEW])
-    score_edges = _edges(scores, [SCORE])
+    starts = _starts(state, inputs)
+    edges = _edges(rows, [*inputs, *NEW], starts)
+    score_edges = _edges(scores, [SCORE], starts)
     counts = count_bins(rows, edges, days) | count_bins(scores, score_edges, days)
-    return Reference(edges | score_edges, {n: _by_weekday(c, days) for n, c in counts.items()})
+    weekly = {name: _by_weekday(c, days, starts[name]) for name, c in counts.items()}
+    return Reference(starts, edges | score_edges, weekly)
 
 
-def _edges(batches: Sequence[pa.RecordBatch], names: Sequence[str]) -> dict[str, np.ndarray]:
+def _starts(state: State, inputs: Sequence[str]) -> dict[str, date]:
+    """The first day on which the days are there that inputs, novelty and score look back on."""
+    clean = state.snapshot(tables.CLEAN_TRANSACTIONS)
+    first = min(day for day in clean.by_day if clean.rows([day]))
+    known = {feature.name: feature.look_back for feature in FEATURES}
+    back = {name: known.get(name, LOOK_BACK_DAYS) for name in inputs}
+    back |= dict.fromkeys(NEW, NEW_FOR_DAYS) | {SCORE: max(back.values(), default=0)}
+    return {name: first + timedelta(days=days) for name, days in back.items()}
+
+
+def _edges(
+    batches: Sequence[pa.RecordBatch], names: Sequence[str], starts: Mapping[str, date]
+) -> dict[str, np.ndarray]:
     values = feature_matrix(batches, names)
+    row_days = np.concatenate([b["day"].to_numpy(zero_copy_only=False) for b in batches])
     edges = {}
     for position, name in enumerate(names):
-        known = values[:, position][np.isfinite(values[:, position])]
+        column = values[row_days >= np.datetime64(starts[name]), position]
+        known = column[np.isfinite(column)]
         deciles = np.quantile(known, DECILES, method="inverted_cdf") if len(known) else known
         edges[name] = np.unique(deciles)
     return edges
 
 
-def _by_weekday(counts: np.ndarray, days: Sequence[date]) -> np.ndarray:
-    """Rows by day and bin as rows by weekday and bin."""
+def _by_weekday(counts: np.ndarray, days: Sequence[date], start: date) -> np.ndarray:
+    """Rows by day and bin as rows by weekday and bin, of days from ``start`` on."""
     weekly = np.zeros((7, counts.shape[1]), np.int64)
+    counts = np.where(np.array(days)[:, None] >= start, counts, 0)
     np.add.at(weekly, [day.weekday() for day in days], counts)
     return weekly
 
@@ -206,7 +240,8 @@ def _drift_of_day(
         if not now.any():
             continue
         then = reference.counts[name][day.weekday()]
-        terms = psi_terms(now, then)
+        young = _too_young(reference, name, day)
+        terms = None if young else psi_terms(now, then)
         rows.append(
             {
                 "feature": name,
@@ -214,7 +249,7 @@ def _drift_of_day(
                 "missing_share": float(now[-1] / now.sum()),
                 "trained_missing_share": float(then[-1] / then.sum()) if then.sum() else None,
                 "psi": None if terms is None else float(terms.sum()),
-                "moved": None
+                "moved": young
                 if terms is None
                 else _in_words(reference.edges[name], int(terms.argmax()), now, then),
                 "model_version": version,
@@ -222,6 +257,15 @@ def _drift_of_day(
             }
         )
     return rows
+
+
+def _too_young(reference: Reference, name: str, day: date) -> str | None:
+    """In words, if a feature looks back on days from before there were any."""
+    if day < reference.starts[name]:
+        return f"{NOT_COMPARED}: it looks back on days before the first"
+    if reference.starts[name] > date.min and not reference.counts[name].any():
+        return f"{NOT_COMPARED}: on all training days it looked back on days before the first"
+    return None
 
 
 def psi_terms(now: np.ndarray, then: np.ndarray) -> np.ndarray | None:

@@ -6,7 +6,7 @@ from datetime import date
 import dagster as dg
 
 from batch_assets.fraud.assets.common import pipeline_of
-from batch_assets.fraud.drift import SCORE
+from batch_assets.fraud.drift import NOT_COMPARED, SCORE
 from batch_assets.fraud.monitoring import Row, drift_of_day, drift_table, newest_drift_day
 from batch_assets.fraud.pipeline import Pipeline
 from batch_assets.partitions import days_of
@@ -14,6 +14,10 @@ from batch_assets.settings import Settings
 from batch_assets.storage.resources import WarehouseResource
 
 MOST_SHOWN = 50
+YOUNG = (
+    "with more days to look back on than there were on the training days, or are now; train again "
+    "once there are more"
+)
 
 
 @dg.asset_check(
@@ -67,6 +71,7 @@ def drift_result(rows: Sequence[Row], day: date | None, settings: Settings) -> d
     judged = [row for row in rows if row["psi"] is not None]
     drifted = [row for row in judged if row["psi"] >= settings.drift_warn]
     failed = any(row["psi"] >= settings.drift_fail for row in judged)
+    young = [row["feature"] for row in rows if (row["moved"] or "").startswith(NOT_COMPARED)]
     if drifted:
         psi = ", ".join(f"{row['feature']} {row['psi']:.2f}" for row in drifted)
         what = f"population stability index against the training days: {psi}"
@@ -74,6 +79,9 @@ def drift_result(rows: Sequence[Row], day: date | None, settings: Settings) -> d
         what = "as on the training days"
     else:
         what = "not compared: too few rows, or no training days of the model with this weekday"
+    if young:
+        left_out = f"not compared ({YOUNG}): {', '.join(young)}"
+        what = f"{what}; {left_out}" if judged else left_out
     return dg.AssetCheckResult(
         passed=not drifted,
         severity=dg.AssetCheckSeverity.ERROR if failed else dg.AssetCheckSeverity.WARN,
@@ -81,6 +89,7 @@ def drift_result(rows: Sequence[Row], day: date | None, settings: Settings) -> d
         metadata={
             "day": str(day or "none"),
             "compared": len(judged),
+            "not_compared": ", ".join(r["feature"] for r in rows if r["psi"] is None) or "none",
             "drifted": ", ".join(row["feature"] for row in drifted) or "none",
             "drift": drift_table(rows[:MOST_SHOWN]),
         },

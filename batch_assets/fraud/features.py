@@ -29,22 +29,26 @@ class Feature:
     """A column of ``transaction_features`` that the model reads; never null.
 
     ``group`` says what it is made from, in a few words: what is left out together to see what
-    it adds.
+    it adds. ``look_back`` is how many days back it reads at most.
     """
 
     name: str
     type: pa.DataType
     description: str
     group: str
+    look_back: int = LOOK_BACK_DAYS
 
 
 def _days(count: int) -> str:
     return "day" if count == 1 else f"{count} days"
 
 
-def _per_window(group: str, name: str, kind: pa.DataType, description: str) -> tuple[Feature, ...]:
+def _per_window(
+    group: str, name: str, kind: pa.DataType, description: str, ended: int = 0
+) -> tuple[Feature, ...]:
     return tuple(
-        Feature(name.format(w), kind, description.format(_days(w)), group) for w in WINDOW_DAYS
+        Feature(name.format(w), kind, description.format(_days(w)), group, ended + w)
+        for w in WINDOW_DAYS
     )
 
 
@@ -53,11 +57,11 @@ _BASE, _AMOUNTS, _GAPS, _LABELS = "windows", "amounts", "gaps in time", "known f
 _SETTLED = f"that ended {LABEL_DELAY_DAYS} days ago"
 
 FEATURES: tuple[Feature, ...] = (
-    Feature("amount", _NUMBER, "Amount, reporting currency.", _BASE),
+    Feature("amount", _NUMBER, "Amount, reporting currency.", _BASE, 0),
     Feature(
-        "during_weekend", _COUNT, "1 on Saturday and Sunday, by the feed's local clock.", _BASE
+        "during_weekend", _COUNT, "1 on Saturday and Sunday, by the feed's local clock.", _BASE, 0
     ),
-    Feature("during_night", _COUNT, "1 from 00:00 to 06:59, by the feed's local clock.", _BASE),
+    Feature("during_night", _COUNT, "1 from 00:00 to 06:59, by the feed's local clock.", _BASE, 0),
     *_per_window(
         _BASE,
         "customer_tx_count_{}d",
@@ -75,6 +79,7 @@ FEATURES: tuple[Feature, ...] = (
         "terminal_tx_count_{}d",
         _COUNT,
         f"Transactions at the terminal in the {{}} {_SETTLED}.",
+        LABEL_DELAY_DAYS,
     ),
     *_per_window(
         _BASE,
@@ -82,12 +87,14 @@ FEATURES: tuple[Feature, ...] = (
         _NUMBER,
         f"Share of frauds known by now at the terminal in the {{}} {_SETTLED}, 0 to 1; 0 without "
         "transactions.",
+        LABEL_DELAY_DAYS,
     ),
     Feature(
         "customer_amount_ratio_7d",
         _NUMBER,
         "Amount over the mean of the customer's others of 7 days; 1 without others.",
         _AMOUNTS,
+        look_back=7,
     ),
     Feature(
         "customer_amount_ratio_30d",

@@ -278,9 +278,13 @@ FEATURE_DRIFT = Table(
         "psi": (
             pa.float64(),
             "Population stability index against the same weekdays of the model's training days, "
-            "by deciles; null if there are too few rows to tell, or no such days.",
+            "by deciles; null if there are too few rows, no such days, or too few before them.",
         ),
-        "moved": (TEXT, "The values whose share differs most from that of the training days."),
+        "moved": (
+            TEXT,
+            "The values whose share differs most from that of the training days; or why nothing is "
+            "compared.",
+        ),
         "model_version": (TEXT, "Model that scored the day."),
         "day": (DATE, "UTC day."),
     },

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from datetime import date, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import numpy as np
@@ -27,7 +28,15 @@ from batch_assets.fraud.monitoring import drift_of_day
 from batch_assets.fraud.pipeline import Pipeline
 from batch_assets.fraud.scorer import MODEL
 from batch_assets_tests.fraud.runs import checks, done_steps, materializations, run
-from batch_assets_tests.fraud.zone import START, Zone, built_days, days, rows_of, save_any_model
+from batch_assets_tests.fraud.zone import (
+    START,
+    Zone,
+    a_day_of_rows,
+    built_days,
+    days,
+    rows_of,
+    save_any_model,
+)
 
 COUNTS = st.lists(st.integers(0, 5000), min_size=4, max_size=4)
 DAYS = 14
@@ -99,23 +108,31 @@ def test_each_row_is_counted_once_however_the_batches_are_cut(
 
 def test_a_reference_survives_json() -> None:
     reference = Reference(
+        {"amount": START},
         {"amount": np.array([0.1, 2.5], np.float32)},
         {"amount": np.arange(28).reshape(7, 4)},
     )
     again = Reference.from_json(reference.as_json())
+    assert again.starts == reference.starts
     assert again.edges["amount"].tolist() == reference.edges["amount"].tolist()
     assert again.counts["amount"].tolist() == reference.counts["amount"].tolist()
 
 
-def test_values_that_are_missing_count_as_a_bin_and_are_said_to_be_missing(home: Path) -> None:
-    pipeline = Zone(home).describe().pipeline()
-    version = save_any_model(pipeline)
+def reference_of(names: list[str], start: date = date.min) -> Reference:
+    """Half of the values were above 0.5."""
     counts = np.zeros((7, 3), np.int64)
     counts[:, :2] = 500
-    names = ["gap", "score", "gone"]
-    reference = Reference(
-        dict.fromkeys(names, np.array([0.5], np.float32)), dict.fromkeys(names, counts)
+    return Reference(
+        dict.fromkeys(names, start),
+        dict.fromkeys(names, np.array([0.5], np.float32)),
+        dict.fromkeys(names, counts),
     )
+
+
+def measured(pipeline: Pipeline, reference: Reference) -> dict[str, dict[str, Any]]:
+    """Rows by feature of a day whose scores are as in the reference, and a fifth of gaps missing,
+    of one customer who was there a day before and a terminal that was not."""
+    version = save_any_model(pipeline, note=str(reference.starts))
     pipeline.models.keep_reference(version, MODEL, reference.as_json())
     with pipeline.warehouse.connect() as connection:
         connection.execute(
@@ -125,7 +142,8 @@ def test_values_that_are_missing_count_as_a_bin_and_are_said_to_be_missing(home:
             {"day": START},
         )
         connection.execute(
-            "CREATE TABLE customer_days AS SELECT 'c' AS customer_id, $1 AS day", [START]
+            "CREATE TABLE customer_days AS SELECT 'c' AS customer_id, unnest([$1, $1 - 1]) AS day",
+            [START],
         )
         connection.execute(
             "CREATE TABLE terminal_days AS SELECT 't' AS terminal_id, $1 AS day", [START]
@@ -137,13 +155,38 @@ def test_values_that_are_missing_count_as_a_bin_and_are_said_to_be_missing(home:
         )
         measure_drift(connection, pipeline.models)
         found = connection.table("measured_drift").to_arrow_table().to_pylist()
-    gap, score = found  # an input that the feature table has no more is left out
-    assert (gap["feature"], score["feature"]) == ("gap", "score")
+    return {row["feature"]: row for row in found}
+
+
+def test_values_that_are_missing_count_as_a_bin_and_are_said_to_be_missing(home: Path) -> None:
+    pipeline = Zone(home).describe().pipeline()
+    found = measured(pipeline, reference_of(["gap", "score", "gone"]))
+    assert set(found) == {"gap", "score"}  # an input that the feature table has no more is left out
+    gap = found["gap"]
     assert gap["missing_share"] == 0.2
     assert gap["trained_missing_share"] == 0.0
     assert gap["psi"] > 0.25
     assert gap["moved"] == "20.0% are missing, 0.0% when trained"
-    assert score["psi"] == pytest.approx(0)
+    assert found["score"]["psi"] == pytest.approx(0)
+
+
+def test_new_terminals_are_noticed(home: Path) -> None:
+    pipeline = Zone(home).describe().pipeline()
+    found = measured(pipeline, reference_of(["new_customer", "new_terminal", "score"]))
+    assert found["new_terminal"]["moved"] == "0.0% are at most 0.5, 50.0% when trained"
+    assert found["new_customer"]["moved"] == "0.0% are above 0.5, 50.0% when trained"
+
+
+def test_a_day_before_a_look_back_is_filled_is_not_compared_and_says_so(home: Path) -> None:
+    pipeline = Zone(home).describe().pipeline()
+    names = ["gap", "score"]
+    young = measured(pipeline, reference_of(names, START + timedelta(days=1)))
+    assert [young[name]["psi"] for name in names] == [None, None]
+    result = drift_result(list(young.values()), START, pipeline.settings)
+    assert result.passed
+    assert str(result.description).endswith("once there are more): gap, score")
+    assert result.metadata["not_compared"].value == "gap, score"
+    assert measured(pipeline, reference_of(names, START))["gap"]["psi"] > 0.25
 
 
 def test_a_reference_that_is_kept_stays(home: Path) -> None:
@@ -244,17 +287,23 @@ def test_a_day_like_the_training_days_passes(pipeline: Pipeline, home: Path) -> 
     Zone(home).deliver(LATER, rows_on(LATER))
     pipeline.update([LATER])
     found = drift(pipeline, LATER)
-    for name in ("amount", "during_weekend", "during_night", "new_customer", "new_terminal"):
+    for name in ("amount", "during_weekend", "during_night"):
         psi = found[name]
         assert psi is not None
         assert psi < 0.1
 
 
-def test_new_customers_are_noticed(pipeline: Pipeline, home: Path) -> None:
+def test_a_young_home_compares_what_looks_back_on_no_more_days_than_there_were(
+    pipeline: Pipeline, home: Path
+) -> None:
     Zone(home).deliver(LATER, rows_on(LATER, customers=ROWS, who="stranger"))
-    drifted = str(judged(pipeline, LATER).metadata["drifted"].value).split(", ")
-    assert "new_customer" in drifted
-    assert "new_terminal" not in drifted
+    found = judged(pipeline, LATER)
+    drifted = str(found.metadata["drifted"].value).split(", ")
+    assert {"customer_tx_count_1d", "customer_tx_count_7d"} <= set(drifted)
+    assert "during_night" not in drifted
+    compared = {name for name, psi in drift(pipeline, LATER).items() if psi is not None}
+    assert compared == {f.name for f in FEATURES if f.look_back <= 7}
+    assert "new_customer, " in str(found.description)
 
 
 def test_a_day_with_few_rows_is_not_judged(pipeline: Pipeline, home: Path) -> None:
@@ -295,3 +344,29 @@ def test_the_reference_is_made_once_the_training_days_are_there_and_days_before_
     keys = built_days(pipeline)
     pipeline.update(days(DAYS))
     assert built_days(pipeline) == keys
+
+
+def test_no_feature_reads_further_back_than_it_says(tmp_path: Path) -> None:
+    last = START + timedelta(days=40)
+    found = {}
+    for back in sorted({f.look_back for f in FEATURES} | {40}):
+        home = tmp_path / str(back)
+        home.mkdir()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("BATCH_ASSETS_HOME", str(home))
+            zone = Zone(home).describe()
+            for day in days(back + 1, last - timedelta(days=back)):
+                rows = a_day_of_rows(day)
+                zone.deliver(day, rows)
+                zone.label(day, [(row[0], row[4], int(n % 4 == 0)) for n, row in enumerate(rows)])
+            pipeline = zone.pipeline()
+            pipeline.update(days(back + 1, last - timedelta(days=back)))
+            rows_found = rows_of(pipeline, tables.TRANSACTION_FEATURES)
+            found[back] = [row for row in rows_found if row["day"] == last]
+    assert len(found) > 3
+    for back, rows in found.items():
+        names = [f.name for f in FEATURES if f.look_back <= back]
+        for row, whole in zip(rows, found[40], strict=True):
+            assert {n: row[n] for n in names} == pytest.approx({n: whole[n] for n in names})
+    counted = "terminal_tx_count_7d"
+    assert [r[counted] for r in found[8]] != [r[counted] for r in found[40]]
