@@ -105,6 +105,13 @@ def test_the_checks_that_hold_the_tables_together_block() -> None:
         assert all(spec.blocking and spec.description for spec in check.check_specs)
 
 
+@pytest.mark.parametrize("job", ["daily", "ingest", "features", "scoring", "freshness"])
+def test_only_the_clock_asks_for_the_newest_closed_day(job: str) -> None:
+    graph = defs.resolve_job_def(job).asset_layer.asset_graph
+    found = {key.name for key in graph.asset_check_keys}
+    assert ("newest_closed_day_is_there" in found) == (job == "freshness")
+
+
 @pytest.mark.parametrize(
     ("job", "leaves_out"),
     [

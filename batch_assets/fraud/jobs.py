@@ -68,9 +68,7 @@ features_job = dg.define_asset_job(
 )
 scoring_job = dg.define_asset_job(
     "scoring",
-    dg.AssetSelection.assets(*SCORED_ASSETS)
-    | (dg.AssetSelection.checks_for_assets(*SCORED_ASSETS) - _late_checks)
-    | _drift_checks,
+    (dg.AssetSelection.assets(*SCORED_ASSETS) | _drift_checks) - _late_checks,
     description="Predictions, embeddings and the report, from features that are there.",
 )
 training_job = dg.define_asset_job(
