@@ -6,9 +6,16 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from batch_assets.errors import BatchAssetsError
 from batch_assets.inference.known import Keys
 from batch_assets.inference.plan import ComputePlan
 from batch_assets.inference.stats import EngineStats
+
+MOST_NAMED = 5
+
+
+class NotFinite(BatchAssetsError):
+    """A model gave a score or a vector that is no finite number."""
 
 
 class Block(NamedTuple):
@@ -35,11 +42,44 @@ class Block(NamedTuple):
         """Bytes in memory."""
         return sum(column.nbytes for column in self.before) + int(self.rows.nbytes)
 
+    @property
+    def names(self) -> pa.Array | None:
+        """What the rows are called: the first column before the results."""
+        return self.before[0] if self.before else None
+
     def with_results(self, scores: np.ndarray, vectors: np.ndarray) -> pa.RecordBatch:
         """The output: results, float32 [rows] and [rows, size], as they are in memory."""
         vector = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])
         arrays = [*self.before, pa.array(scores), vector, *self.after]
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+
+
+def check_finite(
+    model: str, scores: np.ndarray, vectors: np.ndarray, names: pa.Array | None = None
+) -> None:
+    """Raise NotFinite, naming model and rows, unless all scores and vectors are finite numbers.
+
+    Args:
+        model: its version.
+        scores: float32 [n].
+        vectors: float32 [n, size].
+        names: what each row is called, [n]; None if they have no names.
+    """
+    with np.errstate(all="ignore"):
+        if np.isfinite(scores.sum()) and np.isfinite(vectors.sum()):
+            return  # a sum with a NaN or an infinity is none; the other way round is not sure
+    wrong = np.flatnonzero(~(np.isfinite(scores) & np.isfinite(vectors).all(1)))
+    if not len(wrong):
+        return
+    called = names.take(pa.array(wrong[:MOST_NAMED])).to_pylist() if names is not None else wrong
+    more = ", ..." if len(wrong) > MOST_NAMED else ""
+    rows = f"{len(wrong):,} of {len(scores):,} rows"
+    raise NotFinite(
+        f"Model {model or 'without a version'} gives no finite score or vector for {rows} "
+        f"({', '.join(map(str, called[:MOST_NAMED]))}{more}), and nothing of them is kept. Check "
+        "its weights, the scaling in its card, and the features of these rows, or make another "
+        "version live."
+    )
 
 
 def counted(

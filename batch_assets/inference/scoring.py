@@ -16,7 +16,7 @@ from torch import nn
 
 from batch_assets.errors import BatchAssetsError
 from batch_assets.inference.batches import column_of, feature_matrix, recut
-from batch_assets.inference.blocks import Block, as_binary, counted
+from batch_assets.inference.blocks import Block, as_binary, check_finite, counted
 from batch_assets.inference.compute import Compute, Job
 from batch_assets.inference.devices import resolve_device
 from batch_assets.inference.known import Known, first_of_each, row_keys
@@ -93,12 +93,13 @@ class Scorer:
         self.threads = threads or _usual_threads(self.device)
         self._precision = precision
         self._column = column
+        self._version = version or (tuning.model if tuning else "")
         self.network = network.to(self.device).eval()
         self._model = PlannedNetwork(
             self.network,
             self.device,
             features=len(self.features),
-            version=version or (tuning.model if tuning else ""),
+            version=self._version,
             precision=precision,
             bound=bound,
             batch_rows=batch_rows,
@@ -169,8 +170,9 @@ class Scorer:
         Reading ``batches`` (in a thread of its own), computing, and what the consumer does with
         the results overlap; memory stays constant. Close the iterator, or exhaust it, to end the
         threads. ``stats`` is added to, and complete at the end. Raises BatchAssetsError when a
-        column is missing or a feature is not a number, PlanChanged when earlier results must not
-        be mixed with those to come, and what ``batches`` raises.
+        column is missing or a feature is not a number, NotFinite, naming the rows by the first
+        column passed through, when a result is not a finite number, PlanChanged when earlier
+        results must not be mixed with those to come, and what ``batches`` raises.
 
         Args:
             known: results that are not computed again; those that are, are kept there.
@@ -201,16 +203,20 @@ class Scorer:
     def score_matrix(self, rows: np.ndarray) -> Results:
         """Scores float32 [n] and embeddings float32 [n, size] of rows, float32 [n, features].
 
-        The same bits as ``score`` gives; made for few rows, and quick for a single one.
+        The same bits as ``score`` gives; made for few rows, and quick for a single one. Raises
+        NotFinite.
         """
         if not len(rows):
             return np.empty(0, np.float32), np.empty((0, self.embedding_size), np.float32)
         plan = self._model.prepare(rows)
         if len(rows) <= ROW_STEP:
-            return self._model.run_few(rows, plan)
-        with self._model.compute() as compute:
-            job = self._model.start(compute, rows, plan)
-            return self._model.finish(compute, job, plan, EngineStats())
+            results = self._model.run_few(rows, plan)
+        else:
+            with self._model.compute() as compute:
+                job = self._model.start(compute, rows, plan)
+                results = self._model.finish(compute, job, plan, EngineStats())
+        check_finite(self._version, *results)
+        return results
 
     def _blocks(
         self,
@@ -240,7 +246,9 @@ class Scorer:
                 return
 
             def finished(block: Block, job: Job) -> pa.RecordBatch:
-                return block.with_results(*self._model.finish(compute, job, block.plan, stats))
+                results = self._model.finish(compute, job, block.plan, stats)
+                check_finite(self._version, *results, block.names)
+                return block.with_results(*results)
 
             # One block ahead, so that no thread waits for the last batch of another.
             begun: tuple[Block, Job] | None = None
@@ -268,6 +276,8 @@ class Scorer:
         positions = missing[first]
         job = self._model.start(compute, block.rows[positions], block.plan)
         new = self._model.finish(compute, job, block.plan, stats)
+        names = block.names.take(pa.array(positions)) if block.names is not None else None
+        check_finite(self._version, *new, names)
         known.keep(block.keys[positions], *new)
         if len(positions) == len(found):
             return new

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batch_assets.errors import BatchAssetsError
+from batch_assets.inference.blocks import NotFinite, check_finite
 from batch_assets.inference.known import Keys, row_keys
 from batch_assets.inference.network import TabularNetwork
 from batch_assets.inference.planned import device_kind
@@ -400,3 +401,58 @@ def test_what_overlaps_on_the_gpu_gives_each_row_its_own_result() -> None:
     expected = scored(SCORER, table.to_batches())
     assert result["id"].equals(expected["id"])
     np.testing.assert_allclose(vectors_of(result), vectors_of(expected), atol=1e-4, rtol=0)
+
+
+class Fails(torch.nn.Module):
+    """Gives no number where the first feature is above 2, in scores or in vectors."""
+
+    def __init__(self, vectors: bool) -> None:
+        super().__init__()
+        self.inner, self.vectors = small_network(), vectors
+
+    def forward(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        scores, vectors = self.inner(rows)
+        wrong = rows[:, 0] > 2
+        if self.vectors:
+            return scores, vectors.masked_fill(wrong[:, None], float("inf"))
+        return scores.masked_fill(wrong, float("nan")), vectors
+
+
+class Nothing:
+    """Knows no result, and keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.kept = 0
+
+    def find(self, keys: Keys) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return np.zeros(len(keys), bool), np.empty(0, np.float32), np.empty((0, 64), np.float32)
+
+    def keep(self, keys: Keys, scores: np.ndarray, vectors: np.ndarray) -> None:
+        self.kept += len(keys)
+
+
+@pytest.mark.parametrize("vectors", [False, True])
+def test_a_result_that_is_no_number_is_refused_by_model_and_row(vectors: bool) -> None:
+    scorer = Scorer(Fails(vectors), FEATURES, device="cpu", version="3f5c")
+    wrong = [row["id"] for row in TABLE.to_pylist() if row["a"] > 2]
+    named = f"Model 3f5c .* {len(wrong)} of 3,000 rows .{', '.join(wrong[:5])}, ...."
+    assert len(wrong) > 5
+    with pytest.raises(NotFinite, match=named):
+        scored(scorer, TABLE.to_batches())
+    known = Nothing()
+    with pytest.raises(NotFinite, match=named):
+        list(scorer.score(TABLE.to_batches(), ["id"], known=known))
+    assert known.kept == 0
+    matrix = np.column_stack([TABLE[name].to_numpy() for name in FEATURES]).astype(np.float32)
+    for rows in (matrix, matrix[matrix[:, 0] > 2][:1]):
+        with pytest.raises(NotFinite, match="Model 3f5c"):
+            scorer.score_matrix(rows)
+    assert scored(scorer, TABLE.filter(pa.compute.less(TABLE["a"], 2)).to_batches()).num_rows
+
+
+def test_large_numbers_whose_sum_is_none_are_numbers() -> None:
+    large = np.full((8, 2), 3e38, np.float32)
+    check_finite("3f5c", np.zeros(8, np.float32), large)
+    large[3, 1] = np.inf
+    with pytest.raises(NotFinite, match=r"1 of 8 rows \(3\),"):
+        check_finite("3f5c", np.zeros(8, np.float32), large)
