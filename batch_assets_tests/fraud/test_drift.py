@@ -364,9 +364,9 @@ def test_no_feature_reads_further_back_than_it_says(tmp_path: Path) -> None:
             rows_found = rows_of(pipeline, tables.TRANSACTION_FEATURES)
             found[back] = [row for row in rows_found if row["day"] == last]
     assert len(found) > 3
-    for back, rows in found.items():
+    for back, of_last in found.items():
         names = [f.name for f in FEATURES if f.look_back <= back]
-        for row, whole in zip(rows, found[40], strict=True):
+        for row, whole in zip(of_last, found[40], strict=True):
             assert {n: row[n] for n in names} == pytest.approx({n: whole[n] for n in names})
     counted = "terminal_tx_count_7d"
     assert [r[counted] for r in found[8]] != [r[counted] for r in found[40]]
