@@ -100,6 +100,9 @@ class Settings(BaseSettings):
     rescore_days: int = Field(
         90, ge=0, description="How many of the newest scored days a newly live model scores again."
     )
+    keep_models: int = Field(
+        50, ge=1, description="How many candidates and retired versions of the model are kept."
+    )
     device: str = Field(
         "auto",
         pattern=r"^(auto|cpu|mps|cuda|cuda:\d+(, ?cuda:\d+)*)$",

@@ -83,14 +83,18 @@ freshness_job = dg.define_asset_job(
 
 @dg.op
 def tidy_stores(
-    context: dg.OpExecutionContext, warehouse: WarehouseResource, vectors: LanceDBResource
+    context: dg.OpExecutionContext,
+    warehouse: WarehouseResource,
+    vectors: LanceDBResource,
+    models: ModelStoreResource,
 ) -> None:
     """Merge small files, bring indexes up to date, and drop versions that nobody reads any more."""
-    for name, value in tidy(warehouse.open(), vectors.store()).items():
-        context.log.info("%s: %s", name, value)
+    with pipeline_of(warehouse, vectors, models) as pipeline:
+        for name, value in tidy(pipeline).items():
+            context.log.info("%s: %s", name, value)
 
 
-@dg.job(description="Compaction, indexes, old versions.")
+@dg.job(description="Compaction, indexes, old versions of tables, vectors and models.")
 def maintenance() -> None:
     tidy_stores()
 

@@ -1,5 +1,6 @@
 """The schedule catches up, and the sensor asks for exactly what files changed."""
 
+import json
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -26,6 +27,7 @@ from batch_assets_tests.fraud.zone import (
     contents,
     days,
     put_any_model_live,
+    save_any_model,
 )
 
 DAYS = 41
@@ -368,3 +370,22 @@ def test_maintenance_changes_nothing_that_a_reader_sees(
     assert built_days(pipeline) == keys
     assert pipeline.stale_days(days(6)) == []
     assert look(home, instance) == []
+
+
+def test_maintenance_keeps_the_versions_that_predictions_name_and_that_may_be_live_again(
+    zone: Zone, home: Path, instance: dg.DagsterInstance
+) -> None:
+    pipeline = filled(zone, 2)
+    named = pipeline.models.live("fraud_model")
+    pipeline.update(days(2))
+    _, before, live = (put_any_model_live(pipeline, seed) for seed in (1, 2, 3))
+    candidates = [save_any_model(pipeline, seed) for seed in (4, 5)]
+    (home / "settings.toml").write_text(f"start_date = {START}\nkeep_models = 2\n")
+    for second, version in enumerate([*candidates, before, live, named]):  # the retired one: older
+        card = home / "models" / "fraud_model" / str(version) / "card.json"
+        content = json.loads(card.read_text()) | {"created_at": f"2099-01-01T00:00:0{second}"}
+        card.write_text(json.dumps(content))
+    assert run("maintenance", home, instance).success
+    assert set(pipeline.models.versions("fraud_model")) == {named, before, live, *candidates}
+    assert pipeline.stale_days(days(2)) == days(2)
+    assert asked(look_for_models(home, instance)) == [(START, days(2)[1])]
