@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +46,7 @@ class DataFile:
     partition: Mapping[str, date]
     rows: int
     bytes: int
+    added_at: datetime
 
     @property
     def day(self) -> date:
@@ -292,7 +293,10 @@ def _remove_action(file: DataFile) -> RemoveAction:
 
 def _data_file(table: Table, action: Mapping[str, Any]) -> DataFile:
     partition = {name: action[f"partition.{name}"] for name in table.partition_by}
-    return DataFile(action["path"], partition, action["num_records"], action["size_bytes"])
+    added_at = datetime.fromtimestamp(action["modification_time"] / 1000, UTC)
+    return DataFile(
+        action["path"], partition, action["num_records"], action["size_bytes"], added_at
+    )
 
 
 def _check_types(table: Table, found: pa.Schema) -> None:

@@ -1,9 +1,10 @@
 """Nearest neighbours: which plan is exact, which is fast, and which one a query gets."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +14,7 @@ import pyarrow.compute as pc
 
 from batch_assets.storage.vectors.errors import VectorStoreError
 from batch_assets.storage.vectors.filters import Equals, Filter, OneOf, Value, filter_sql
-from batch_assets.storage.vectors.fragments import FragmentDays
+from batch_assets.storage.vectors.fragments import DayState, FragmentDays, merge_days
 from batch_assets.storage.vectors.maintenance import covered_fragments, partitions_for
 from batch_assets.storage.vectors.scope import Days, Scope, scope
 from batch_assets.storage.vectors.table import VectorTable
@@ -42,6 +43,31 @@ class Snapshot:
         """The rows a reader may see of this version."""
         return scope(self.spec, self.fragments, days, valid)
 
+    @cached_property
+    def days(self) -> dict[date, DayState]:
+        """Rows and versions of each day, ascending."""
+        return merge_days(list(self.fragments))
+
+    def holds(self, day: date, version: str) -> bool:
+        """Whether there are rows of a day, and all carry this version."""
+        state = self.days.get(day)
+        return state is not None and state.version_key == version
+
+    def rows_of(
+        self, days: Collection[date], columns: Sequence[str], where: str | None
+    ) -> pa.Table:
+        """Rows of some days, of whatever version; no other day's fragments are looked at."""
+        wanted = set(days)
+        held = [one for one in self.fragments if not wanted.isdisjoint(one.days)]
+        if any(not wanted.issuperset(one.days) for one in held):  # other software put them together
+            where = _both(where, filter_sql(self.spec, [OneOf(self.spec.day, sorted(wanted))]))
+        fragments = [self.dataset.get_fragment(one.metadata.id) for one in held]
+        if not fragments:
+            return _nothing(self.spec, columns).drop_columns([DISTANCE])
+        return self.dataset.scanner(
+            columns=list(columns), filter=where, fragments=fragments
+        ).to_table()
+
 
 def search(
     snapshot: Snapshot,
@@ -67,7 +93,7 @@ def search(
     if key is not None:
         own = lookup(snapshot, [key], columns=[spec.vector, spec.day], valid=valid)
         vector, own_rows = _own_vector(spec, own, key), own.num_rows
-    query = _query_vector(spec, vector)
+    query = query_vector(spec, vector)
     seen = snapshot.scope(days, valid)
     where = _both(seen.sql, filter_sql(spec, filters))
     candidates = snapshot.dataset.count_rows(where) if filters and seen.rows else seen.rows
@@ -135,7 +161,7 @@ def _own_vector(spec: VectorTable, own: pa.Table, key: Value) -> npt.ArrayLike:
     return np.asarray(own[spec.vector][0].values.to_numpy(zero_copy_only=False))
 
 
-def _query_vector(spec: VectorTable, vector: npt.ArrayLike | None) -> npt.NDArray[np.float32]:
+def query_vector(spec: VectorTable, vector: npt.ArrayLike | None) -> npt.NDArray[np.float32]:
     """The query as float32 (dimensions,), checked."""
     try:
         query = np.asarray(vector, dtype=np.float32)

@@ -206,7 +206,7 @@ class VectorStore:
 
     def day_rows(self, spec: VectorTable, day: date, version: str) -> DayRows | None:
         """The rows of a day, to be read by position; None unless all carry this version."""
-        return rows_of_day(self._snapshot(spec), day, version)
+        return rows_of_day(self.snapshot(spec), day, version)
 
     def delete_days(self, spec: VectorTable, days: Iterable[date]) -> int:
         """Remove the rows of these days in one commit; gives the table's version then."""
@@ -276,7 +276,7 @@ class VectorStore:
                 vector of another length or with NaN, or no such table.
         """
         return search(
-            self._snapshot(spec),
+            self.snapshot(spec),
             vector=vector,
             key=key,
             k=k,
@@ -288,6 +288,14 @@ class VectorStore:
             nprobes=nprobes,
         )
 
+    def snapshot(self, spec: VectorTable) -> Snapshot:
+        """The newest version, pinned, and what its fragments hold.
+
+        What is read from it stays the same until `optimise` removes versions of that age.
+        """
+        dataset = self._open(spec)
+        return Snapshot(spec, dataset, self._index(spec).fragments(dataset))
+
     def lookup(
         self,
         spec: VectorTable,
@@ -297,19 +305,19 @@ class VectorStore:
         valid: Mapping[date, str] | None = None,
     ) -> pa.Table:
         """The rows of these keys, newest day first; unknown keys have none."""
-        return lookup(self._snapshot(spec), keys, columns=columns, valid=valid)
+        return lookup(self.snapshot(spec), keys, columns=columns, valid=valid)
 
     def scan(
         self, spec: VectorTable, columns: Sequence[str], *, valid: Mapping[date, str]
     ) -> pa.RecordBatchReader:
         """All rows of the days that `valid` names, of the version that it names; streamed."""
-        snapshot = self._snapshot(spec)
+        snapshot = self.snapshot(spec)
         which = snapshot.scope(None, valid).sql
         return snapshot.dataset.scanner(columns=list(columns), filter=which).to_reader()
 
     def index_coverage(self, spec: VectorTable) -> float:
         """Share of all rows that the vector index covers, 0.0 to 1.0; 0.0 without an index."""
-        snapshot = self._snapshot(spec)
+        snapshot = self.snapshot(spec)
         return coverage(snapshot, snapshot.scope(None, None))
 
     def optimise(
@@ -349,11 +357,6 @@ class VectorStore:
     def _files(self, spec: VectorTable, fragments: "Sequence[FragmentMetadata]") -> list[str]:
         """Addresses of the fragments' files."""
         return [f"{self.table_uri(spec)}/data/{f.path}" for one in fragments for f in one.files]
-
-    def _snapshot(self, spec: VectorTable) -> Snapshot:
-        """The newest version, and what its fragments hold."""
-        dataset = self._open(spec)
-        return Snapshot(spec, dataset, self._index(spec).fragments(dataset))
 
     def _index(self, spec: VectorTable) -> FragmentIndex:
         """What is remembered of a table's fragments."""

@@ -1,0 +1,243 @@
+"""Predictions by key, and by what they are about: from memory, from Redis, from the store."""
+
+import threading
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from functools import partial
+from itertools import islice
+from typing import Any, Literal, Protocol
+
+from batch_assets.serving.blocks import Row, Value
+from batch_assets.serving.budget import Budget
+from batch_assets.serving.stored import StoreUnreadable
+from batch_assets.serving.view import View
+from batch_assets.serving.views import Views
+from batch_assets.serving.workload import Workload
+from batch_assets.storage.tables import DAY
+
+Source = Literal["memory", "redis", "store", "realtime"]
+Before = datetime | tuple[datetime, Value]
+"""Rows earlier than a moment; or, to go on behind a row, its moment and key."""
+ROW_OVERHEAD = 600
+"""Bytes of a row's dictionary beside its texts, and of its place in the list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A prediction, with all columns of its table, and where it was found."""
+
+    row: Row
+    source: Source
+
+
+class Shared(Protocol):
+    """A tier that several servers share; see :mod:`batch_assets.serving.redis_tier`."""
+
+    def get(self, asked: Mapping[tuple[date, str], Sequence[Value]]) -> dict[Value, Row]:
+        """The rows that it has, of days and their keys."""
+
+    def put(self, rows: Mapping[tuple[date, str], Sequence[Row]]) -> None:
+        """Keep rows."""
+
+
+class Served(Protocol):
+    """What look-ups need of a served workload."""
+
+    @property
+    def workload(self) -> Workload: ...
+
+    @property
+    def budget(self) -> Budget: ...
+
+    @property
+    def views(self) -> Views: ...
+
+
+class HotRows:
+    """Rows that were asked for, the last ones, bounded in bytes; safe to share between threads.
+
+    A row is remembered with the key of its day, and counts only as long as a view has that key.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most = most_bytes
+        self._rows: OrderedDict[Value, tuple[date, str, Row, int]] = OrderedDict()
+        self._lock = threading.Lock()
+        self.bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def get(self, view: View, key: Value) -> Row | None:
+        """The row of a key, if it is of this view."""
+        held = self._rows.get(key)
+        if held is None:
+            return None
+        day, version, row, _ = held
+        if view.days.get(day) != version:
+            return None
+        with self._lock:
+            if key in self._rows:
+                self._rows.move_to_end(key)
+        return row
+
+    def put(self, version: str, key: Value, row: Row) -> None:
+        """Remember a row of a day with this key."""
+        size = ROW_OVERHEAD + sum(len(v) for v in row.values() if isinstance(v, str | bytes))
+        with self._lock:
+            self._drop(key)
+            self._rows[key] = row[DAY], version, row, size
+            self.bytes += size
+            while self.bytes > self._most and self._rows:
+                self._drop(next(iter(self._rows)))
+
+    def keep_only(self, view: View) -> None:
+        """Forget rows of days that a view has not, or has anew."""
+        with self._lock:
+            gone = [k for k, held in self._rows.items() if view.days.get(held[0]) != held[1]]
+            for key in gone:
+                self._drop(key)
+
+    def _drop(self, key: Value) -> None:
+        held = self._rows.pop(key, None)
+        if held:
+            self.bytes -= held[3]
+
+
+class Lookups:
+    """Finds predictions in a view.
+
+    Args:
+        served: the workload.
+        shared: asked before the store, and given what was found there.
+    """
+
+    def __init__(self, served: Served, shared: Shared | None = None) -> None:
+        self._workload = served.workload
+        self._stored = served.views.stored
+        self._shared = shared
+        self.hot = HotRows(served.budget.hot)
+        self.counts: Counter[str] = Counter()
+        served.views.listen(lambda old, new: self.hot.keep_only(new))
+
+    def in_memory(self, view: View, key: Value) -> Found | None:
+        """A prediction that is in memory; takes microseconds."""
+        at = view.index.find(key)
+        if at is not None:
+            block, row = at
+            self.counts["memory"] += 1
+            return Found(block.row(row), "memory")
+        hot = self.hot.get(view, key)
+        if hot is not None:
+            self.counts["hot"] += 1
+            return Found(hot, "memory")
+        return None
+
+    def maybe(self, view: View, key: Value) -> bool:
+        """False if there is surely no prediction; takes microseconds."""
+        known = view.index.find(key) is not None or bool(view.days_to_ask(key))
+        if not known:
+            self.counts["not scored"] += 1
+        return known
+
+    def from_store(self, view: View, keys: Sequence[Value]) -> dict[Value, Found]:
+        """Predictions of days outside memory, by key; blocks, so call it in a thread.
+
+        Raises:
+            ViewGone: the view's files were removed; ask again with the newest view, everything
+                (see :meth:`batch_assets.serving.views.Views.answer`).
+            StoreUnreadable: a file is damaged.
+        """
+        left = {key: days for key in keys if (days := view.days_to_ask(key))}
+        found: dict[Value, Found] = {}
+        if self._shared and left:
+            found = self._from_shared(view, self._shared, left)
+        read: dict[tuple[date, str], list[Row]] = {}
+        for day in view.newest_first if left else []:
+            wanted = [k for k, days in left.items() if day in days and k not in found]
+            if not wanted:
+                continue
+            find = partial(self._stored.find, view.predictions, view.vectors, day, wanted)
+            rows: list[Row] = self._read(find)
+            read[day, view.days[day]] = rows
+            found |= {row[self._workload.key]: Found(row, "store") for row in rows}
+        self.counts["store"] += sum(map(len, read.values()))
+        self.counts["missed"] += len(left) - len(found)
+        for (_, version), rows in read.items():
+            for row in rows:
+                self.hot.put(version, row[self._workload.key], row)
+        if self._shared and any(read.values()):
+            self._shared.put(read)
+        return found
+
+    def of_entity(
+        self,
+        view: View,
+        entity: str,
+        value: Value,
+        limit: int,
+        before: Before | None = None,
+    ) -> list[Found]:
+        """The newest predictions of an entity, the last first; those of one moment by key.
+
+        Args:
+            entity: column of the table.
+            limit: most rows.
+            before: where to go on.
+
+        Raises:
+            ViewGone, StoreUnreadable: as :meth:`from_store`.
+        """
+        return list(islice(self._of_entity(view, entity, value, before), limit))
+
+    def _of_entity(
+        self, view: View, entity: str, value: Value, before: Before | None
+    ) -> Iterator[Found]:
+        moment = before[0] if isinstance(before, tuple) else before
+        days = [d for d in view.newest_first if moment is None or d <= moment.date()]
+        stored: Iterator[list[Row]] | None = None
+        for at, day in enumerate(days):
+            block = view.blocks.get(day)
+            if block is not None:
+                rows = [block.row(row) for row in block.rows_of(entity, value)]
+            else:
+                if stored is None:
+                    outside = [d for d in days[at:] if d not in view.blocks]
+                    stored = self._stored.of_entity(
+                        view.predictions, view.vectors, outside, entity, value, moment
+                    )
+                rows = self._read(stored.__next__)
+            source: Source = "memory" if block is not None else "store"
+            for row in sorted(rows, key=self._order, reverse=True):
+                if self._is_before(row, before):
+                    yield Found(row, source)
+
+    def _order(self, row: Row) -> tuple[Any, Any]:
+        return row[self._workload.time], row[self._workload.key]
+
+    def _is_before(self, row: Row, before: Before | None) -> bool:
+        if before is None:
+            return True
+        if isinstance(before, tuple):
+            return self._order(row) < before
+        return bool(row[self._workload.time] < before)
+
+    def _from_shared(
+        self, view: View, shared: Shared, left: Mapping[Value, Sequence[date]]
+    ) -> dict[Value, Found]:
+        asked: dict[tuple[date, str], list[Value]] = {}
+        for key, days in left.items():
+            for day in days:
+                asked.setdefault((day, view.days[day]), []).append(key)
+        rows = shared.get(asked)
+        self.counts["redis"] += len(rows)
+        return {key: Found(row, "redis") for key, row in rows.items()}
+
+    def _read(self, read: Callable[[], list[Row]]) -> list[Row]:
+        try:
+            return read()
+        except StoreUnreadable:
+            self.counts["unreadable"] += 1
+            raise
