@@ -45,7 +45,7 @@ class Served:
     def start(self) -> None:
         """Read what is to be in memory; afterwards the server is ready."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.views = self._part("view", "Views", self)
+        self.views = self._part("views", "Views", self)
         self.lookups = self._part("lookup", "Lookups", self)
         self.neighbours = self._part("neighbours", "Neighbours", self)
         if self.views:
