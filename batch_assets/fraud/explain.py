@@ -12,6 +12,7 @@ import pyarrow as pa
 from batch_assets.errors import BatchAssetsError
 from batch_assets.fraud import tables
 from batch_assets.fraud.embeddings import EMBEDDINGS, NEIGHBOUR_COLUMNS, with_distance
+from batch_assets.fraud.feature_rows import register_scored_features
 from batch_assets.fraud.keys import PREDICTIONS, State
 from batch_assets.fraud.pipeline import Pipeline
 from batch_assets.fraud.reasons import Reason, reasons
@@ -138,7 +139,7 @@ def explain(
 
     Returns:
         transaction_id, day, happened_at, customer_id, terminal_id, amount, currency, score,
-        usual_score, model_version, reasons (feature, value, usual, contribution, text),
+        usual_score, model_version, scored_at, reasons (feature, value, usual, contribution, text),
         contributions (by feature), nearest_known_frauds (rows as those of ``similar``, and
         known_on), notes.
 
@@ -165,6 +166,7 @@ def explain(
         "score": of["score"],
         "usual_score": found.usual_score,
         "model_version": of["model_version"],
+        "scored_at": of["scored_at"],
         "reasons": [asdict(reason) for reason in found.reasons],
         "contributions": found.contributions,
         "nearest_known_frauds": frauds,
@@ -176,7 +178,6 @@ def _row_of(connection: "Connection", state: State, transaction_id: str) -> pa.T
     """Features, score and model of a transaction; its day's features are a view from then on."""
     named = {"transaction_id": transaction_id}
     predictions = state.snapshot(tables.FRAUD_PREDICTIONS)
-    features = state.snapshot(tables.TRANSACTION_FEATURES)
     predictions.register(connection)
     days = [day for (day,) in connection.execute(sql_text("day_of_transaction"), named).fetchall()]
     if not days:
@@ -185,7 +186,7 @@ def _row_of(connection: "Connection", state: State, transaction_id: str) -> pa.T
             "be built; `batch-assets status` shows the days"
         )
     predictions.register(connection, predictions.on(days))
-    features.register(connection, features.on(days))
+    register_scored_features(connection, state, days)
     found = connection.sql(sql_text("explained_transaction"), params=named).to_arrow_table()
     if not found.num_rows:
         raise BatchAssetsError(

@@ -17,6 +17,7 @@ from batch_assets.fraud.pipeline import Pipeline
 from batch_assets.fraud.scoring import unfinished_days
 from batch_assets.fraud.sql import sql_text
 from batch_assets.storage.vectors import Equals, Range
+from batch_assets.storage.warehouse import Snapshot
 
 ASSET_TABLES = (
     tables.RAW_TRANSACTIONS,
@@ -48,7 +49,7 @@ def status(pipeline: Pipeline) -> dict[str, Any]:
         pipeline.settings.start_date, max(pipeline.days_with_data(state), default=date.min)
     )
     assets = []
-    for table in ASSET_TABLES:
+    for table in (*ASSET_TABLES, *(step.table for step in pipeline.own.values())):
         snapshot = state.snapshot(table)
         present = set(snapshot.by_day)
         raw = table.name.startswith("raw_")
@@ -112,12 +113,15 @@ def _files_status(pipeline: Pipeline) -> dict[str, Any]:
     }
 
 
-def alerts(pipeline: Pipeline, day: date, top: int) -> pa.Table:
+def alerts(pipeline: Pipeline, day: date, top: int, snapshot: Snapshot | None = None) -> pa.Table:
     """The riskiest customers of a day: rank, customer_id, max_score, transaction_id, and more.
 
     The reasons are those of the daily risk report: of the first 100, null where it is not built.
+
+    Args:
+        snapshot: of the predictions; by default the newest.
     """
-    snapshot = pipeline.warehouse.snapshot(tables.FRAUD_PREDICTIONS)
+    snapshot = snapshot or pipeline.warehouse.snapshot(tables.FRAUD_PREDICTIONS)
     if day not in snapshot.by_day:
         newest = max(snapshot.by_day, default=None)
         raise BatchAssetsError(
@@ -174,7 +178,7 @@ def similar(
 
 
 def _register_all(pipeline: Pipeline, connection: Any, sql: str) -> None:
-    for table in tables.TABLES:
+    for table in pipeline.tables:
         pipeline.warehouse.snapshot(table).register(connection)
     if EMBEDDINGS.name in sql and pipeline.vectors.exists(EMBEDDINGS):
         import lance

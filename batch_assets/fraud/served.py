@@ -1,6 +1,7 @@
 """The fraud workload as the server serves it."""
 
 from batch_assets.fraud import tables
+from batch_assets.fraud.answers import FraudAnswers
 from batch_assets.fraud.embeddings import EMBEDDINGS
 from batch_assets.fraud.scorer import MODEL
 from batch_assets.serving.workload import Workload
@@ -8,8 +9,16 @@ from batch_assets.serving.workload import Workload
 
 def fraud_workload() -> Workload:
     """What is served below ``/v1/fraud``."""
+    answers = FraudAnswers()
     return Workload(
         name="fraud",
+        title="Fraud",
+        words={
+            "one": "transaction",
+            "many": "transactions",
+            "positive": "fraud",
+            "negative": "no fraud",
+        },
         model=MODEL,
         key="transaction_id",
         time="happened_at",
@@ -19,5 +28,10 @@ def fraud_workload() -> Workload:
         entities={"customers": "customer_id", "terminals": "terminal_id"},
         equals=("customer_id", "terminal_id"),
         ranges=("amount", "score"),
+        units=answers.units,
+        known=answers.known,
+        refresh=answers.refresh,
+        alerts=answers.alerts,
+        explain=answers.explain,
         asset="fraud_predictions",
     )

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from batch_assets.storage.tables import Table
 from batch_assets.storage.vectors import VectorTable
+from batch_assets.storage.warehouse import Snapshot
 
 
 class RealtimeModel(Protocol):
@@ -51,11 +52,17 @@ class Workload:
         request: pydantic model of one row to be scored in real time; has the key among its fields.
         realtime: makes the model for rows that no batch has seen; None if there is none.
         known: of some keys, what has become known since: key -> label (1 or 0); keys of which
-            nothing is known are left out.
-        alerts: the rows of a day that ask for action, best first, at most so many.
+            nothing is known are left out. From memory: it is asked for each answer.
+        refresh: brings what ``known`` knows up to date; called now and then, in a thread.
+        alerts: of a version of the predictions, the rows of a day that ask for action, best
+            first, at most so many.
         explain: of one key, why its score is as it is; a JSON-ready object.
         asset: name of the Dagster asset that fills ``predictions``, for links to its lineage.
         model: name of the model in the model store; its live version is the one to expect.
+        title: what people call it; by default the name.
+        words: what people call ``one`` prediction's subject, ``many`` of them, and what a label
+            says: ``positive``, ``negative``.
+        units: column -> unit of its values, such as a currency.
     """
 
     name: str
@@ -70,7 +77,18 @@ class Workload:
     request: type[BaseModel] | None = None
     realtime: Callable[[], RealtimeModel] | None = None
     known: Callable[[list[str]], dict[str, int]] = field(default=lambda keys: {})
-    alerts: Callable[[date, int], list[dict[str, Any]]] | None = None
+    refresh: Callable[[], None] = lambda: None
+    alerts: Callable[[Snapshot, date, int], list[dict[str, Any]]] | None = None
     explain: Callable[[str], dict[str, Any]] | None = None
     asset: str = ""
     model: str = ""
+    title: str = ""
+    words: Mapping[str, str] = field(
+        default_factory=lambda: {
+            "one": "row",
+            "many": "rows",
+            "positive": "positive",
+            "negative": "negative",
+        }
+    )
+    units: Callable[[], Mapping[str, str]] = dict

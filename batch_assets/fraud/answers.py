@@ -1,0 +1,166 @@
+"""What a server asks of the fraud workload: alerts, reasons and known labels; without Dagster."""
+
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from batch_assets.fraud import tables
+from batch_assets.fraud.pipeline import Pipeline
+from batch_assets.fraud.queries import alerts
+from batch_assets.serving.hashes import hash_of, hashes_of
+from batch_assets.settings import Settings, load_settings
+from batch_assets.storage.models import ModelStore
+from batch_assets.storage.vectors import VectorStore
+from batch_assets.storage.warehouse import DataFile, Snapshot, Warehouse
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+class FraudAnswers:
+    """Answers over the current data home; safe to share between threads."""
+
+    @cached_property
+    def _settings(self) -> Settings:
+        return load_settings()
+
+    @cached_property
+    def _pipeline(self) -> Pipeline:
+        settings = self._settings
+        warehouse = ReadWarehouse(
+            str(settings.home / "warehouse"), settings.memory_limit, settings.threads
+        )
+        vectors = VectorStore(str(settings.home / "vectors"))
+        models = ModelStore(settings.home / "models")
+        return Pipeline(settings, warehouse, vectors, models, ("cpu",))
+
+    @cached_property
+    def _labels(self) -> "Labels":
+        return Labels(self._pipeline.warehouse)
+
+    def units(self) -> dict[str, str]:
+        """Amounts are in the reporting currency."""
+        return {"amount": self._settings.currency}
+
+    def known(self, keys: list[str]) -> dict[str, int]:
+        """Labels known by now: 1 fraud, 0 none; see :class:`Labels`."""
+        return self._labels.of(keys)
+
+    def refresh(self) -> None:
+        """Look whether labels were added."""
+        self._labels.refresh()
+
+    def alerts(self, predictions: Snapshot, day: date, top: int) -> list[dict[str, Any]]:
+        """The riskiest customers of a day, riskiest first, each by the transaction that decides.
+
+        Returns:
+            rank, transaction_id, customer_id, terminal_id, amount, score, tx_count, reasons (of
+            the first 100; else none), day, model_version.
+
+        Raises:
+            BatchAssetsError: the day is not scored.
+        """
+        found = alerts(self._pipeline, day, top, predictions).to_pylist()
+        for row in found:
+            row["score"] = row.pop("max_score")
+            row["reasons"] = row["reasons"] or []
+        return found
+
+    def explain(self, key: str) -> dict[str, Any]:
+        """See :func:`batch_assets.fraud.explain.explain`."""
+        from batch_assets.fraud.explain import explain
+
+        return explain(self._pipeline, key)
+
+
+class ReadWarehouse(Warehouse):
+    """A warehouse whose connections do without Dagster, whose import takes more than a second."""
+
+    @property
+    def scratch(self) -> Path:
+        """The server's own folder: it never writes where the pipeline does."""
+        return Path(self.root).parent / ".serving" / "scratch"
+
+    @contextmanager
+    def connect(self) -> "Iterator[duckdb.DuckDBPyConnection]":
+        """An in-memory DuckDB connection with the machine's limits set; times are UTC."""
+        import duckdb
+
+        spill = self.scratch / f"spill-{uuid.uuid4().hex}"
+        config: dict[str, Any] = {
+            "memory_limit": self.memory_limit,
+            "threads": self.threads,
+            "temp_directory": str(spill),
+            "preserve_insertion_order": False,
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+        }
+        try:
+            with duckdb.connect(":memory:", config=config) as connection:
+                connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
+                yield connection
+        finally:
+            shutil.rmtree(spill, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """Of one version of the table: hashes of ids, ascending, and the label of each."""
+
+    files: tuple[DataFile, ...]
+    hashes: npt.NDArray[np.uint64]
+    is_fraud: npt.NDArray[np.bool_]
+
+
+class Labels:
+    """Labels of transactions, 9 bytes each in memory; none is known before the first refresh.
+
+    Ids are told apart by 64-bit hashes: among 10 million labels, one look-up in two million
+    million takes another one's.
+    """
+
+    def __init__(self, warehouse: Warehouse) -> None:
+        self._warehouse = warehouse
+        self._held = _read("", ())
+
+    def of(self, keys: list[str]) -> dict[str, int]:
+        """Label by key, 1 or 0, of those that have one."""
+        held = self._held
+        if not len(held.hashes):
+            return {}
+        wanted = np.array([hash_of(key) for key in keys], np.uint64)
+        at = np.searchsorted(held.hashes, wanted)
+        at[at == len(held.hashes)] = 0
+        found = held.hashes[at] == wanted
+        labels = held.is_fraud[at]
+        return {k: int(labels[n]) for n, k in enumerate(keys) if found[n]}
+
+    def refresh(self) -> None:
+        """Read the table, if it has changed."""
+        snapshot = self._warehouse.snapshot(tables.FRAUD_LABELS)
+        if self._held.files != snapshot.files:
+            self._held = _read(snapshot.root, snapshot.files)
+
+
+def _read(root: str, files: tuple[DataFile, ...]) -> _Labels:
+    hashes, frauds = [np.empty(0, np.uint64)], [np.empty(0, np.bool_)]
+    for file in files:
+        read = pq.ParquetFile(f"{root}/{file.path}").read(["transaction_id", "is_fraud"])
+        if read.num_rows:
+            ids = pa.concat_arrays(read["transaction_id"].chunks)
+            hashes.append(hashes_of(ids))
+            frauds.append(read["is_fraud"].to_numpy())
+    joined = np.concatenate(hashes)
+    order = np.argsort(joined, kind="stable")
+    return _Labels(files, joined[order], np.concatenate(frauds)[order])
