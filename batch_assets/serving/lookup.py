@@ -41,6 +41,9 @@ class Shared(Protocol):
     def put(self, rows: Mapping[tuple[date, str], Sequence[Row]]) -> None:
         """Keep rows."""
 
+    def follow(self, old: View, new: View) -> None:
+        """Drop what an old view had, and a new one has not."""
+
 
 class Served(Protocol):
     """What look-ups need of a served workload."""
@@ -121,6 +124,8 @@ class Lookups:
         self.hot = HotRows(served.budget.hot)
         self.counts: Counter[str] = Counter()
         served.views.listen(lambda old, new: self.hot.keep_only(new))
+        if shared:
+            served.views.listen(shared.follow)
 
     def in_memory(self, view: View, key: Value) -> Found | None:
         """A prediction that is in memory; takes microseconds."""
