@@ -4,6 +4,11 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+from batch_assets.serving.budget import Budget
+from batch_assets.serving.lookup import Lookups
+from batch_assets.serving.redis_tier import RedisTier
+from batch_assets.serving.view import View
+from batch_assets.serving.views import Views
 from batch_assets.serving.workload import Workload
 from batch_assets.settings import Settings
 from batch_assets.storage.models import ModelStore
@@ -21,8 +26,9 @@ class Served:
         settings: of the data home.
     """
 
-    views: Any = None
-    lookups: Any = None
+    views: Views
+    lookups: Lookups
+    shared: RedisTier | None = None
     neighbours: Any = None
     realtime: Any = None
 
@@ -32,30 +38,33 @@ class Served:
         self.warehouse = Warehouse(
             str(settings.home / "warehouse"), settings.memory_limit, settings.threads
         )
-        self.vectors = VectorStore(str(settings.home / "vectors"))
+        self.budget = Budget(settings.serving_memory_bytes)
+        self.vectors = VectorStore(
+            str(settings.home / "vectors"), cache_bytes=self.budget.store_cache
+        )
         self.models = ModelStore(settings.home / "models")
         self.folder = settings.home / FOLDER
-        self.budget = self._part("budget", "Budget", settings.serving_memory_bytes)
 
     @property
-    def view(self) -> Any:
+    def view(self) -> View:
         """The newest view; a request takes it once and reads everything from it."""
         return self.views.current
 
     def start(self) -> None:
         """Read what is to be in memory; afterwards the server is ready."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.views = self._part("views", "Views", self)
-        self.lookups = self._part("lookup", "Lookups", self)
+        self.views = Views(self)
+        if self.settings.serving_redis:
+            self.shared = RedisTier(self.settings.serving_redis, self.workload)
+        self.lookups = Lookups(self, self.shared)
         self.neighbours = self._part("neighbours", "Neighbours", self)
-        if self.views:
-            self.views.start()
+        self.views.start()
 
     def stop(self) -> None:
         """End the threads; what was accepted is finished first."""
-        for part in (self.realtime, self.neighbours, self.views):
-            if hasattr(part, "stop"):
-                part.stop()
+        for part in (self.realtime, self.neighbours, self.views, self.shared):
+            if stop := getattr(part, "stop", None):
+                stop()
 
     @staticmethod
     def _part(module: str, name: str, *arguments: Any) -> Any:

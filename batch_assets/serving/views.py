@@ -92,6 +92,7 @@ class Views:
         self.current = View(0, empty, None, {}, index, {}, None, datetime.now(UTC))
         self.complete = False
         self.failure: str | None = None
+        self.errors = 0
         self._failed_at: dict[tuple[date, str], tuple[float, str]] = {}
         self._listeners: list[Listener] = []
         self._looked_at: tuple[object, ...] | None = None
@@ -158,6 +159,7 @@ class Views:
                 self._stop.wait(POLL_SECONDS)
 
     def _note(self, error: Exception) -> None:
+        self.errors += 1
         text = f"{type(error).__name__}: {error}"
         if text != self.failure:
             logger.warning("%s is not renewed: %s", self._stores.workload.name, text)
