@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from batch_assets.fraud.currencies import CURRENCIES
-from batch_assets.fraud.feeds import COLUMNS_NEEDED, Kind
+from batch_assets.fraud.feeds import COLUMNS_NEEDED, Feed, Kind
 from batch_assets.fraud.landing import LandedFile
 from batch_assets.fraud.readers import SCHEMA, read_records
 from batch_assets.fraud.sql import sql_text
@@ -106,7 +106,7 @@ def _copy(
     connection.execute(
         f"COPY ({sql_text('ingest')}) TO '{quoted}' (FORMAT parquet, COMPRESSION zstd, "
         "PARTITION_BY (file_id, day, happened_on), OVERWRITE_OR_IGNORE)",
-        _parameters(files[0], settings, kind),
+        parameters(files[0].feed, settings, kind),
     )
     connection.unregister("records")
 
@@ -125,9 +125,8 @@ def _records(files: Sequence[LandedFile]) -> Iterator[pa.RecordBatch]:
             yield pa.RecordBatch.from_arrays([*batch.columns, *columns], schema=RECORDS)
 
 
-def _parameters(file: LandedFile, settings: Settings, kind: Kind) -> dict[str, Any]:
+def parameters(feed: Feed, settings: Settings, kind: Kind) -> dict[str, Any]:
     """Parameters of the statement, the same for all files of a feed."""
-    feed = file.feed
     thousands = "," if feed.decimal == "." else "."
     point, comma = (f"[{mark}]" for mark in (feed.decimal, thousands))
     whole = rf"-?(\d{{1,3}}({comma}\d{{3}})+|\d+)"

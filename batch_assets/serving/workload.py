@@ -1,6 +1,6 @@
 """What a workload declares so that the server can serve it; the server knows nothing else of it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Protocol
@@ -8,9 +8,35 @@ from typing import Any, Protocol
 import pyarrow as pa
 from pydantic import BaseModel
 
+from batch_assets.errors import BatchAssetsError
 from batch_assets.storage.tables import Table
 from batch_assets.storage.vectors import VectorTable
 from batch_assets.storage.warehouse import Snapshot
+
+
+class RowRefused(BatchAssetsError):
+    """A row that cannot be scored in real time.
+
+    Args:
+        field: of the request model.
+        detail: what is wrong with it, and what to change.
+    """
+
+    def __init__(self, field: str, detail: str) -> None:
+        super().__init__(f"{field}: {detail}")
+        self.field, self.detail = field, detail
+
+
+class RowsRefused(BatchAssetsError):
+    """Some of the rows given cannot be scored; none was.
+
+    Args:
+        refused: place of each among those given -> why.
+    """
+
+    def __init__(self, refused: Mapping[int, RowRefused]) -> None:
+        super().__init__("; ".join(str(one) for one in refused.values()))
+        self.refused = dict(refused)
 
 
 class RealtimeModel(Protocol):
@@ -22,17 +48,20 @@ class RealtimeModel(Protocol):
     def score(self, rows: list[BaseModel]) -> pa.Table:
         """Score rows of the workload's request model together, in their order.
 
-        Rows scored earlier, that no batch has yet, count among what is known.
+        They count among what is known of each other; afterwards only if they are remembered.
 
         Returns:
             The columns of the predictions table, and ``vector`` (fixed-size list of float32).
 
         Raises:
-            RowRefused: one of the rows cannot be used; says which, and what to change.
+            RowsRefused: some of the rows cannot be used; says which, and what to change.
         """
 
     def remember(self, rows: list[BaseModel]) -> None:
-        """Count these rows among what is known from now on; those scored before a restart."""
+        """Count these rows, which were scored, among what is known until a batch has them."""
+
+    def settled(self, days: Mapping[date, Collection[str]]) -> set[str]:
+        """Of keys by their day, those that were compared with what the batch says."""
 
 
 @dataclass(frozen=True)
