@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from batch_assets.show import Json, console, print_json, print_table
+from batch_assets.show import Json, console, print_json, print_rows
 
 if TYPE_CHECKING:
     from batch_assets.fraud.pipeline import Pipeline
@@ -18,11 +18,14 @@ models = typer.Typer(
 out = console(sys.stdout)
 _LISTED = (
     "version",
+    "model",
     "state",
-    "live_since",
-    "trained_from",
-    "trained_to",
-    "validation_average_precision",
+    "since",
+    "trained on",
+    "average_precision",
+    "auc",
+    "measured on",
+    "size",
     "decision",
 )
 Version = Annotated[str, typer.Argument(metavar="VERSION", help="Its first digits are enough.")]
@@ -36,9 +39,7 @@ def _pipeline() -> "Pipeline":
 
 @models.command("list")
 def list_versions(as_json: Json = False) -> None:
-    """All versions, the newest first: state, since when live, trained on, how it compared."""
-    import pyarrow as pa
-
+    """All versions, the newest first: what it is, state, trained on, how good, how it compared."""
     from batch_assets.fraud.versions import listed
 
     found = listed(_pipeline())
@@ -47,12 +48,18 @@ def list_versions(as_json: Json = False) -> None:
     if not found:
         out.print("there is no model yet; `batch-assets run` trains one")
         return
-    rows = [
-        {name: row[name] for name in _LISTED}
-        | {"live_since": row["live_since"] and f"{row['live_since']:%F %R}"}
-        for row in found
-    ]
-    print_table(out, pa.Table.from_pylist(rows), as_json=False)
+    print_rows(out, [row | _in_short(row) for row in found], _LISTED)
+
+
+def _in_short(row: dict[str, Any]) -> dict[str, Any]:
+    """What several fields of a summary say, in a column each."""
+    return {
+        "model": row["title"] or row["kind"],
+        "since": f"{row['state_since']:%F %R}",
+        "trained on": row["trained_from"] and f"{row['trained_from']} to {row['trained_to']}",
+        "measured on": row["measured_on"],
+        "size": f"{row['bytes'] / 1e6:.1f} MB",
+    }
 
 
 @models.command()

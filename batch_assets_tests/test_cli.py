@@ -165,7 +165,7 @@ def test_the_first_model_is_listed_as_live_and_shown_with_why(full_home: Path) -
     assert listed["trained_from"] == FIRST
     assert listed["decision"] == "first model"
     shown = answer(full_home, "models", "show", listed["version"][:6])
-    assert shown["live_since"] == listed["live_since"] == shown["promotions"][0]["at"]
+    assert shown["state_since"] == listed["state_since"] == shown["promotions"][0]["at"]
     assert shown["promotions"][0]["why"] == "first model"
     assert shown["card"]["features"]
     for arguments in (["list"], ["show", listed["version"]]):
@@ -297,9 +297,9 @@ def test_a_model_of_another_maker_is_taken_in_or_refused_in_a_line(tmp_path: Pat
     (tmp_path / "model.pt2").write_bytes(exported(nn.Linear(1, 1), features=1))
     found = answer(tmp_path / "home", *arguments, str(tmp_path / "card.yaml"))
     assert found["state"] == "candidate"
-    assert [row["version"] for row in answer(tmp_path / "home", "models", "list")] == [
-        found["version"]
-    ]
+    (listed,) = answer(tmp_path / "home", "models", "list")
+    assert (listed["version"], listed["title"]) == (found["version"], "mine")
+    assert "mine" in call(tmp_path / "home", "models", "list").stdout
 
 
 def test_two_runs_at_once_on_an_empty_store_end_as_one(

@@ -13,6 +13,7 @@ from batch_assets.fraud.rescoring import days_to_rescore
 from batch_assets.fraud.scorer import MODEL, load_scorer
 from batch_assets.fraud.tables import FRAUD_PREDICTIONS
 from batch_assets.fraud.training_data import labelled_days, labelled_rows
+from batch_assets.storage.promotions import Promotion
 
 LEAST_FRAUDS = 20
 """With fewer on the days of a comparison, chance decides which version looks better."""
@@ -230,16 +231,37 @@ def _summary(pipeline: Pipeline, version: str) -> dict[str, Any]:
     models = pipeline.models
     card = models.card(version, MODEL)
     days = card.get("training_days")
-    state = models.state(version, MODEL)
     comparison = models.comparison(version, MODEL) or {}
     return {
         "version": version,
-        "state": state,
-        "live_since": models.promotions(MODEL)[-1].at if state == "live" else None,
+        "title": card.get("title"),
         "kind": card["kind"],
+        "state": models.state(version, MODEL),
+        "state_since": _since(version, models.promotions(MODEL), card["created_at"]),
         "created_at": card["created_at"],
         "trained_from": days.get("first") if isinstance(days, dict) else None,
         "trained_to": days.get("last") if isinstance(days, dict) else None,
-        "validation_average_precision": card.get("metrics", {}).get("validation_average_precision"),
+        "bytes": models.size(version, MODEL),
+        **_measured(version, card.get("metrics", {}), comparison),
         "decision": comparison.get("reason"),
     }
+
+
+def _since(version: str, promotions: Sequence[Promotion], created: str) -> datetime:
+    """When a version became what it is: made, live, or replaced by the next."""
+    last = max((n for n, p in enumerate(promotions) if p.version == version), default=None)
+    if last is None:
+        return datetime.fromisoformat(created)
+    return promotions[min(last + 1, len(promotions) - 1)].at
+
+
+def _measured(
+    version: str, metrics: Mapping[str, Any], comparison: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Average precision and AUC on the days of the comparison, else on the validation days."""
+    if compared := comparison.get("metrics", {}).get(version):
+        found = {name: compared[name] for name in ("average_precision", "auc")}
+        return found | {"measured_on": f"{comparison['first_day']} to {comparison['last_day']}"}
+    found = {name: metrics.get(f"validation_{name}") for name in ("average_precision", "auc")}
+    known = found["average_precision"] is not None
+    return found | {"measured_on": "its validation days" if known else None}

@@ -12,7 +12,7 @@ live before is retired.
 
 A version is the hash of what decides a score, so that training the same thing twice gives the
 same version. Whole directories are renamed into place and never written again. Everything is a
-path below one root, so that only this module and ``atomic`` know that the root is a local disk.
+path below one root; this module, ``atomic`` and ``old_models`` know that it is a local disk.
 """
 
 import json
@@ -222,13 +222,7 @@ class ModelStore:
 
     def comparison(self, version: str, name: str) -> dict[str, Any] | None:
         """What was kept by ``keep_comparison``, None if nothing was."""
-        path = self._find(version, name) / COMPARISON
-        try:
-            return dict(json.loads(path.read_bytes()))
-        except FileNotFoundError:
-            return None
-        except ValueError as error:
-            raise DamagedModelError(f"{path} is damaged: {error}. Delete it.") from error
+        return _kept(self._find(version, name) / COMPARISON)
 
     def keep_reference(self, version: str, name: str, reference: Mapping[str, Any]) -> None:
         """Keep what later days of a version are compared with; what is there already stays."""
@@ -237,13 +231,7 @@ class ModelStore:
 
     def reference(self, version: str, name: str) -> dict[str, Any] | None:
         """What was kept by ``keep_reference``, None if nothing was."""
-        path = self.root / name / version / REFERENCE
-        try:
-            return dict(json.loads(path.read_bytes()))
-        except FileNotFoundError:
-            return None
-        except ValueError as error:
-            raise DamagedModelError(f"{path} is damaged: {error}. Delete it.") from error
+        return _kept(self.root / name / version / REFERENCE)
 
     def reference_key(self, version: str, name: str) -> str:
         """Changes with what ``keep_reference`` has kept; empty if nothing."""
@@ -251,6 +239,10 @@ class ModelStore:
             return content_hash((self.root / name / version / REFERENCE).read_bytes())[:16]
         except FileNotFoundError:
             return ""
+
+    def size(self, version: str, name: str) -> int:
+        """Bytes on disk."""
+        return sum(path.stat().st_size for path in self._find(version, name).iterdir())
 
     def _log(self, name: str) -> PromotionLog:
         return PromotionLog(self.root / name / "promotions")
@@ -290,6 +282,15 @@ class ModelStore:
         content = json.dumps(card, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
         own = {WEIGHTS: save(tensors), CARD: content.encode("utf-8")}
         create_directory(parent / version, {**files, **own})
+
+
+def _kept(path: Path) -> dict[str, Any] | None:
+    try:
+        return dict(json.loads(path.read_bytes()))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise DamagedModelError(f"{path} is damaged: {error}. Delete it.") from error
 
 
 def _damaged(directory: Path, what: str) -> DamagedModelError:

@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from batch_assets.fraud.versions import (
     LEAST_FRAUDS,
     comparison_days,
     judge,
+    listed,
     promote_by_hand,
     roll_back,
     verdict,
@@ -159,6 +160,33 @@ def test_a_worse_candidate_and_one_that_is_as_good_stay_candidates(
         assert pipeline.models.comparison(version, MODEL) == comparison
         assert pipeline.models.state(version, MODEL) == "candidate"
     assert pipeline.models.live(MODEL) == ranked[-1]
+
+
+def test_the_list_says_since_when_each_is_what_it_is_and_how_good_it_was(
+    pipeline: Pipeline, ranked: list[str]
+) -> None:
+    worst, best = ranked[0], ranked[-1]
+    metrics = {"validation_average_precision": 0.5, "validation_auc": 0.75}
+    card = trained(START, LABELLED[-1]) | {"title": "theirs", "metrics": metrics}
+    theirs = save_any_model(pipeline, 9, **card)
+    pipeline.models.promote(worst, MODEL)
+    comparison = judge(pipeline, best)
+    judge(pipeline, theirs)
+    rows = {row["version"]: row for row in listed(pipeline)}
+
+    promotions = pipeline.models.promotions(MODEL)
+    assert rows[worst]["state"] == "retired"
+    assert rows[worst]["state_since"] == rows[best]["state_since"] == promotions[-1].at
+    assert rows[best]["state"] == "live"
+    assert rows[best]["auc"] == comparison["metrics"][best]["auc"]
+    assert rows[best]["measured_on"] == f"{LABELLED[-7]} to {LABELLED[-1]}"
+    assert rows[best]["bytes"] > 1000
+    assert rows[theirs]["title"] == "theirs"
+    assert rows[theirs]["state"] == "candidate"
+    assert rows[theirs]["state_since"] == datetime.fromisoformat(rows[theirs]["created_at"])
+    assert (rows[theirs]["average_precision"], rows[theirs]["auc"]) == (0.5, 0.75)
+    assert rows[theirs]["measured_on"] == "its validation days"
+    assert (rows[worst]["auc"], rows[worst]["measured_on"]) == (None, None)
 
 
 def test_what_was_live_before_comes_back_by_a_person_only(
