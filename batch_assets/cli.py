@@ -13,7 +13,9 @@ import typer
 from rich.markup import escape
 
 from batch_assets.errors import BatchAssetsError
+from batch_assets.feature_commands import features
 from batch_assets.model_commands import models
+from batch_assets.serve_commands import keys, serve
 from batch_assets.show import (
     Json,
     console,
@@ -38,6 +40,9 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(models)
+app.add_typer(features)
+app.add_typer(keys)
+app.command()(serve)
 out = console(sys.stdout)
 err = console(sys.stderr)
 

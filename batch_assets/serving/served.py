@@ -60,6 +60,13 @@ class Served:
         self.neighbours = self._part("neighbours", "Neighbours", self)
         self.views.start()
 
+    def memory(self) -> dict[str, int]:
+        """Bytes in memory, by what they are for."""
+        used = {"predictions": self.view.bytes, "hot rows": self.lookups.hot.bytes}
+        if self.neighbours:
+            used["vectors"] = self.neighbours.memory.bytes
+        return used
+
     def stop(self) -> None:
         """End the threads; what was accepted is finished first."""
         for part in (self.realtime, self.neighbours, self.views, self.shared):

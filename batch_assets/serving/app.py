@@ -1,0 +1,108 @@
+"""The HTTP application: every workload under its name, behind the same gate."""
+
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+from typing import TextIO
+
+from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
+
+from batch_assets.serving import problems
+from batch_assets.serving.answers import Answers
+from batch_assets.serving.catalogue_routes import catalogue_routes
+from batch_assets.serving.gate import Gate
+from batch_assets.serving.limits import Limits
+from batch_assets.serving.lookup_routes import lookup_routes
+from batch_assets.serving.metrics import Metrics
+from batch_assets.serving.models import Models
+from batch_assets.serving.mounted import Mounted
+from batch_assets.serving.observe import AccessLog, Observed
+from batch_assets.serving.openapi import describe
+from batch_assets.serving.pages import page_routes
+from batch_assets.serving.pool import Pool
+from batch_assets.serving.report_routes import report_routes
+from batch_assets.serving.search_routes import search_routes
+from batch_assets.serving.security import Keys
+from batch_assets.serving.served import Served
+from batch_assets.serving.status_routes import status_routes
+from batch_assets.settings import Settings
+
+LOOKUP_THREADS, SEARCH_THREADS, REPORT_THREADS = 4, 2, 1
+WAITING = 64
+
+
+def create_app(
+    served: Sequence[Served],
+    settings: Settings,
+    *,
+    limits: Limits | None = None,
+    hosts: Collection[str] | None = None,
+    keys: Keys | None = None,
+    access_log: TextIO | None = None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> FastAPI:
+    """The application over some workloads; it starts and stops them.
+
+    Args:
+        served: what is mounted, each below ``/v1/<name>``.
+        hosts: names that the Host header may have; None: any.
+        keys: API keys that requests have to show; None: anybody may ask.
+        access_log: where a line a request is written.
+        stopping: whether the server takes no further work.
+    """
+    access = AccessLog(access_log)
+    pools = (
+        Pool("store", LOOKUP_THREADS, WAITING),
+        Pool("search", SEARCH_THREADS, WAITING),
+        Pool("reports", REPORT_THREADS, WAITING),
+    )
+
+    metrics = Metrics(served, pools)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        for one in served:
+            await run_in_threadpool(one.start)
+        yield
+        for pool in pools:
+            await run_in_threadpool(pool.stop)
+        for one in served:
+            await run_in_threadpool(one.stop)
+        access.flush()
+
+    app = FastAPI(
+        title="Batch results, served",
+        version=_version(),
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    problems.install(app)
+    mounted = [
+        Mounted(
+            one,
+            Answers(one.workload, settings.freshness_hours),
+            Models(one.workload),
+            *pools,
+        )
+        for one in served
+    ]
+    for one in mounted:
+        for routes in (lookup_routes, search_routes, report_routes):
+            app.include_router(routes(one))
+    app.include_router(catalogue_routes(mounted, settings.freshness_hours, settings.dagster_url))
+    app.include_router(status_routes(mounted, stopping, metrics))
+    app.include_router(page_routes())
+    describe(app, keys is not None)
+    app.add_middleware(Gate, limits=limits or Limits(), hosts=hosts, keys=keys)
+    app.add_middleware(Observed, metrics=metrics, access=access)
+    return app
+
+
+def _version() -> str:
+    try:
+        return version("batch_assets")
+    except PackageNotFoundError:
+        return "0"
