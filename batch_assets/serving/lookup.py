@@ -9,6 +9,8 @@ from functools import partial
 from itertools import islice
 from typing import Any, Literal, Protocol
 
+import pyarrow as pa
+
 from batch_assets.serving.blocks import Row, Value
 from batch_assets.serving.budget import Budget
 from batch_assets.serving.stored import StoreUnreadable
@@ -20,6 +22,8 @@ from batch_assets.storage.tables import DAY
 Source = Literal["memory", "redis", "store", "realtime"]
 Before = datetime | tuple[datetime, Value]
 """Rows earlier than a moment; or, to go on behind a row, its moment and key."""
+MOST_DAYS = 4
+"""In which a key is looked for in Redis; more only as long as days are being loaded."""
 ROW_OVERHEAD = 600
 """Bytes of a row's dictionary beside its texts, and of its place in the list."""
 
@@ -155,26 +159,24 @@ class Lookups:
                 (see :meth:`batch_assets.serving.views.Views.answer`).
             StoreUnreadable: a file is damaged.
         """
-        left = {key: days for key in keys if (days := view.days_to_ask(key))}
-        found: dict[Value, Found] = {}
-        if self._shared and left:
-            found = self._from_shared(view, self._shared, left)
+        kind = self._workload.predictions.columns[self._workload.key][0]
+        left = {k: days for k in keys if (days := view.days_to_ask(k)) and _fits(k, kind)}
+        found = self._from_shared(view, left)
+        asked: dict[date, list[Value]] = {}
+        for key, days in left.items():
+            for day in days if key not in found else ():
+                asked.setdefault(day, []).append(key)
+        rows = self._read(partial(self._stored.find, view.predictions, view.vectors, asked))
         read: dict[tuple[date, str], list[Row]] = {}
-        for day in view.newest_first if left else []:
-            wanted = [k for k, days in left.items() if day in days and k not in found]
-            if not wanted:
-                continue
-            find = partial(self._stored.find, view.predictions, view.vectors, day, wanted)
-            rows: list[Row] = self._read(find)
-            read[day, view.days[day]] = rows
-            found |= {row[self._workload.key]: Found(row, "store") for row in rows}
-        self.counts["store"] += sum(map(len, read.values()))
-        self.counts["missed"] += len(left) - len(found)
-        for (_, version), rows in read.items():
-            for row in rows:
-                self.hot.put(version, row[self._workload.key], row)
-        if self._shared and any(read.values()):
+        for row in sorted(rows, key=self._day):
+            key, version = row[self._workload.key], view.days[row[DAY]]
+            found[key] = Found(row, "store")
+            self.hot.put(version, key, row)
+            read.setdefault((row[DAY], version), []).append(row)
+        if self._shared and read:
             self._shared.put(read)
+        self.counts["store"] += len(rows)
+        self.counts["missed"] += len(left) - len(found)
         return found
 
     def of_entity(
@@ -200,6 +202,8 @@ class Lookups:
     def _of_entity(
         self, view: View, entity: str, value: Value, before: Before | None
     ) -> Iterator[Found]:
+        if not _fits(value, self._workload.predictions.columns[entity][0]):
+            return
         moment = before[0] if isinstance(before, tuple) else before
         days = [d for d in view.newest_first if moment is None or d <= moment.date()]
         stored: Iterator[list[Row]] | None = None
@@ -211,13 +215,17 @@ class Lookups:
                 if stored is None:
                     outside = [d for d in days[at:] if d not in view.blocks]
                     stored = self._stored.of_entity(
-                        view.predictions, view.vectors, outside, entity, value, moment
+                        view.predictions, view.vectors, outside, entity, value
                     )
                 rows = self._read(stored.__next__)
             source: Source = "memory" if block is not None else "store"
             for row in sorted(rows, key=self._order, reverse=True):
                 if self._is_before(row, before):
                     yield Found(row, source)
+
+    @staticmethod
+    def _day(row: Row) -> Any:
+        return row[DAY]
 
     def _order(self, row: Row) -> tuple[Any, Any]:
         return row[self._workload.time], row[self._workload.key]
@@ -229,14 +237,14 @@ class Lookups:
             return self._order(row) < before
         return bool(row[self._workload.time] < before)
 
-    def _from_shared(
-        self, view: View, shared: Shared, left: Mapping[Value, Sequence[date]]
-    ) -> dict[Value, Found]:
+    def _from_shared(self, view: View, left: Mapping[Value, Sequence[date]]) -> dict[Value, Found]:
+        if self._shared is None:
+            return {}
         asked: dict[tuple[date, str], list[Value]] = {}
         for key, days in left.items():
-            for day in days:
+            for day in days[:MOST_DAYS]:
                 asked.setdefault((day, view.days[day]), []).append(key)
-        rows = shared.get(asked)
+        rows = self._shared.get(asked)
         self.counts["redis"] += len(rows)
         return {key: Found(row, "redis") for key, row in rows.items()}
 
@@ -246,3 +254,12 @@ class Lookups:
         except StoreUnreadable:
             self.counts["unreadable"] += 1
             raise
+
+
+def _fits(value: Value, kind: pa.DataType) -> bool:
+    """Whether a column may have this value: not a number too large, nor half a character."""
+    try:
+        pa.scalar(value, kind)
+    except (pa.ArrowException, OverflowError, ValueError, TypeError):
+        return False
+    return True

@@ -20,7 +20,7 @@ from batch_assets.serving.blocks import DayBlock, Row, Value
 from batch_assets.serving.hashes import Hashes, hashes_of
 from batch_assets.serving.workload import Workload
 from batch_assets.storage.tables import DAY
-from batch_assets.storage.vectors.filters import Equals, Filter, OneOf, Range, filter_sql
+from batch_assets.storage.vectors.filters import Equals, Filter, OneOf, filter_sql
 from batch_assets.storage.warehouse import DataFile
 from batch_assets.storage.warehouse import Snapshot as Predictions
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from batch_assets.storage.vectors.search import Snapshot as Vectors
 
 DAYS_REMEMBERED = 4_096
+FIRST_DAYS, MORE_DAYS = 7, 4
 
 
 class ViewGone(BatchAssetsError):
@@ -70,16 +71,20 @@ class StoredDays:
         self,
         predictions: Predictions,
         vectors: "Vectors | None",
-        day: date,
-        keys: Sequence[Value],
+        days: Mapping[date, Sequence[Value]],
     ) -> list[Row]:
-        """The rows of a day that have one of these keys."""
+        """The rows of some days that have one of the keys that each day may have."""
+        if not days:
+            return []
         column = self._workload.key
-        if self._in_vectors(predictions, vectors, [day]):
-            assert vectors is not None
-            where = OneOf(column, keys) if len(keys) > 1 else Equals(column, keys[0])
-            return self._from_vectors(predictions, vectors, [day], [where])
-        return list(self._from_files(predictions, day, column, keys))
+        keys = list({key: None for of_day in days.values() for key in of_day})
+        where = OneOf(column, keys) if len(keys) > 1 else Equals(column, *keys)
+        held = self._from_vectors(predictions, vectors, days, [where])
+        return [
+            row
+            for day, of_day in days.items()
+            for row in self._of_day(predictions, day, column, of_day, held)
+        ]
 
     def of_entity(
         self,
@@ -88,38 +93,35 @@ class StoredDays:
         days: Sequence[date],
         entity: str,
         value: Value,
-        until: Any,
     ) -> Iterator[list[Row]]:
-        """All rows of some days with this value, in portions, those of the newest days first.
+        """All rows of an entity, one day after the other, read when they are asked for.
 
-        Args:
-            days: descending.
-            until: rows that are later than this moment may be left out; None for all.
+        The vector store is asked for a week, then for ever more days at once.
         """
-        quick = [day for day in days if self._in_vectors(predictions, vectors, [day])]
-        found: dict[date, list[Row]] = {}
-        if quick:
-            assert vectors is not None
-            filters: list[Filter] = [Equals(entity, value)]
-            if until is not None:
-                filters.append(Range(self._workload.time, None, until))
-            for row in self._from_vectors(predictions, vectors, quick, filters):
-                found.setdefault(row[DAY], []).append(row)
-        known = set(quick)
-        for day in days:
-            if day in known:
-                yield found.get(day, [])
-            else:
-                yield list(self._from_files(predictions, day, entity, [value]))
+        at, many = 0, FIRST_DAYS
+        while at < len(days):
+            portion = days[at : at + many]
+            held = self._from_vectors(predictions, vectors, portion, [Equals(entity, value)])
+            for day in portion:
+                yield self._of_day(predictions, day, entity, [value], held)
+            at, many = at + many, many * MORE_DAYS
 
-    def _in_vectors(
-        self, predictions: Predictions, vectors: "Vectors | None", days: Sequence[date]
-    ) -> bool:
-        """Whether the vector store has these days whole, of the same scoring, with all columns."""
-        return vectors is not None and all(
-            vectors.holds(day, predictions.keys[day]) and self._same_values(predictions, day)
-            for day in days
-        )
+    def _of_day(
+        self,
+        predictions: Predictions,
+        day: date,
+        column: str,
+        values: Sequence[Value],
+        held: Mapping[date, list[Row]],
+    ) -> list[Row]:
+        """Rows of a day, from what the vector store gave, else from the files."""
+        if day in held:
+            rows = held[day]
+            same = self._same_values(predictions, day) if rows else {}
+            if same is not None:
+                whole = [{**row, **same, DAY: day} for row in rows]
+                return [{name: row[name] for name in predictions.table.columns} for row in whole]
+        return list(self._from_files(predictions, day, column, values))
 
     def _same_values(self, predictions: Predictions, day: date) -> Row | None:
         paths = tuple(f"{predictions.root}/{file.path}" for file in predictions.by_day[day])
@@ -137,23 +139,25 @@ class StoredDays:
     def _from_vectors(
         self,
         predictions: Predictions,
-        vectors: "Vectors",
-        days: Sequence[date],
+        vectors: "Vectors | None",
+        days: Iterable[date],
         filters: Iterable[Filter],
-    ) -> list[Row]:
-        spec = self._workload.vectors
-        wanted = [*self._shared, spec.day]
+    ) -> dict[date, list[Row]]:
+        """Rows by day, of the days of which the vector store has the same scoring."""
+        keys, spec = predictions.keys, self._workload.vectors
+        found: dict[date, list[Row]] = {
+            d: [] for d in days if vectors and vectors.holds(d, keys[d])
+        }
+        if not found or vectors is None:
+            return {}
+        where = filter_sql(spec, filters)
         try:
-            rows = vectors.rows_of(days, wanted, filter_sql(spec, filters)).to_pylist()
+            rows = vectors.rows_of(found, [*self._shared, spec.day], where).to_pylist()
         except (OSError, ValueError, RuntimeError) as error:
             raise _unreadable(f"vector table {spec.name}", error) from error
-        names = list(predictions.table.columns)
-        return [self._complete(predictions, row, names) for row in rows]
-
-    def _complete(self, predictions: Predictions, row: Row, names: Sequence[str]) -> Row:
-        day = row.pop(self._workload.vectors.day)
-        whole = {**row, **(self._same_values(predictions, day) or {}), DAY: day}
-        return {name: whole[name] for name in names}
+        for row in rows:
+            found[row.pop(spec.day)].append(row)
+        return found
 
     def _from_files(
         self, predictions: Predictions, day: date, column: str, values: Sequence[Value]
@@ -202,6 +206,6 @@ def _unreadable(what: str, error: Exception) -> BatchAssetsError:
     if isinstance(error, FileNotFoundError) or "not found" in str(error).lower():
         return ViewGone(f"{what}: files were removed while they were read ({error})")
     return StoreUnreadable(
-        f"{what} cannot be read: {error}; if the file is damaged, delete it and the day is built "
-        "again by `batch-assets run`"
+        f"{what} cannot be read: {error}; if a file is damaged, delete the folder of its table and "
+        "`batch-assets run` builds it again"
     )

@@ -10,6 +10,8 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from deltalake.exceptions import DeltaError
+
 from batch_assets.errors import BatchAssetsError
 from batch_assets.serving.blocks import INDEX_BYTES, DayBlock, KeyIndex
 from batch_assets.serving.bloom import FilterFolder, filter_of
@@ -33,10 +35,16 @@ REMOTE_SECONDS = 10.0
 """How often a store that is no folder is looked at."""
 FIRST_ROWS = 250_000
 """Rows in memory, in whole days, before the server says that it is ready."""
+MOST_ROWS = 1_000_000
+"""Rows that one view may have more of than the last."""
 PATIENCE_SECONDS = 1.0
 """How long a view waits for the predictions of vectors that have been published already."""
 AGAIN_SECONDS = 60.0
 """After which a day that could not be read is tried again."""
+FILTER_BYTES = 2.4
+"""A row of a day that is not in memory."""
+FILTERS_SHARE = 2
+"""Filters take at most this part of the memory for predictions."""
 GUESSED_BYTES = 150
 """A row in memory, before any has been loaded."""
 Answer = TypeVar("Answer")
@@ -94,6 +102,7 @@ class Views:
         self.failure: str | None = None
         self.errors = 0
         self._failed_at: dict[tuple[date, str], tuple[float, str]] = {}
+        self._sizes: dict[tuple[date, str], int] = {}
         self._listeners: list[Listener] = []
         self._looked_at: tuple[object, ...] | None = None
         self._making = threading.Lock()
@@ -104,7 +113,7 @@ class Views:
         """Make a first view of the newest days; all other days follow in the background."""
         try:
             self.renew(FIRST_ROWS)
-        except (BatchAssetsError, OSError) as error:
+        except Exception as error:  # the next look may succeed; until then nothing is there
             self._note(error)
         name = f"views of {self._stores.workload.name}"
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -121,8 +130,15 @@ class Views:
         self._listeners.append(listener)
 
     def refresh(self) -> View:
-        """Look at the tables now; gives the newest view, which may lack days in memory."""
-        return self.renew(0, keep_vectors=False)
+        """Look at the tables now; gives the newest view, which may lack days in memory.
+
+        Raises:
+            StoreUnreadable: they cannot be looked at.
+        """
+        try:
+            return self.renew(0, keep_vectors=False)
+        except (DeltaError, OSError) as error:
+            raise StoreUnreadable(f"the tables cannot be looked at: {error}") from error
 
     def answer(self, ask: Callable[[View], Answer]) -> Answer:
         """What ``ask`` says of the newest view; once more, of a newer one, if its files are gone.
@@ -151,7 +167,9 @@ class Views:
                     self._stop.wait(POLL_SECONDS)
                     continue
                 else:
-                    rows *= 2  # each view sorts what it adds into the index, so fewer are better
+                    rows = min(
+                        2 * rows, MOST_ROWS
+                    )  # each view sorts what it adds into the index, so fewer are better
                 self.renew(rows)
                 self.failure = None
             except Exception as error:
@@ -231,26 +249,32 @@ class Views:
 
     def _memory(self, old: View, predictions: Predictions, rows: int) -> _Memory:
         """Blocks and filters, those of the old view where a day is the same."""
-        memory, room = _Memory(), float(self._stores.budget.blocks)
+        memory = _Memory()
+        room = self._stores.budget.blocks - FILTER_BYTES * predictions.rows()
         kept = {day for day, key in predictions.keys.items() if old.days.get(day) == key}
         a_row = _bytes_a_row(old)
         outside: list[date] = []
-        for day in sorted(predictions.keys, reverse=True):
-            block = old.blocks.get(day) if day in kept else None
+        for day, key in sorted(predictions.keys.items(), reverse=True):
             count = predictions.rows([day])
-            room -= block.bytes + INDEX_BYTES * block.rows if block else count * a_row
+            room -= self._sizes.get((day, key), count * a_row)
             if room < 0 or outside:
                 outside.append(day)
-            elif block is not None:
-                memory.blocks[day] = block
+            elif day in kept and day in old.blocks:
+                memory.blocks[day] = old.blocks[day]
             elif rows <= 0:
                 memory.complete = False
             else:
                 rows -= count
                 made = self._try(memory, predictions, day, self.stored.block)
                 if made is not None:
+                    room += count * a_row - made.bytes - INDEX_BYTES * made.rows
+                    self._sizes[day, key] = made.bytes + INDEX_BYTES * made.rows
                     memory.blocks[day] = made
+        most = self._stores.budget.blocks / FILTERS_SHARE
         for day in outside:
+            most -= FILTER_BYTES * predictions.rows([day])
+            if most < 0:
+                break  # what is older is looked for in the store
             filtered = old.filters.get(day) if day in kept else None
             filtered = filtered or self._filters.load(predictions.keys[day])
             if filtered is None and rows > 0:
@@ -295,7 +319,11 @@ class Views:
 
     def _live(self) -> str | None:
         model = self._stores.workload.model
-        return self._stores.models.live(model) if model else None
+        try:
+            return self._stores.models.live(model) if model else None
+        except BatchAssetsError as error:
+            self._note(error)
+            return self.current.model_version
 
     def _changed(self) -> bool:
         return self._stamp() != self._looked_at
