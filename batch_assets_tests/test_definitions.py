@@ -135,6 +135,14 @@ def test_jobs_select_what_their_names_say(job: str, leaves_out: set[str]) -> Non
     assert {key.to_user_string() for key in selected} == set(SPECS) - leaves_out
 
 
+def test_jobs_schedules_and_sensors_say_what_they_are_for() -> None:
+    repository = defs.get_repository_def()
+    for asked in (*repository.schedule_defs, *repository.sensor_defs):
+        assert asked.description, asked.name
+    for name in ("daily", "ingest", "features", "scoring", "training", "freshness", "maintenance"):
+        assert defs.resolve_job_def(name).description, name
+
+
 def test_schedules_and_sensors_are_on_from_the_start() -> None:
     repository = defs.get_repository_def()
     running = {

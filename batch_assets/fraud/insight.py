@@ -94,8 +94,14 @@ def report_of_days(pipeline: Pipeline, days: Sequence[date]) -> DayMetadata:
     schema = dg.TableSchema([dg.TableColumn(n, k) for n, k in zip(names, kinds, strict=True)])
 
     def of_day(day: date) -> dict[str, Any]:
-        rows = [{**r, "reasons": "; ".join(r["reasons"] or [])} for r in riskiest.get(day, [])]
-        records = [dg.TableRecord({n: row[n] for n in names}) for row in rows]
+        records = [
+            dg.TableRecord({n: row[n] for n in names} | _readable(row))
+            for row in riskiest.get(day, [])
+        ]
         return {"riskiest_customers": dg.TableMetadataValue(records, schema)} if records else {}
 
     return of_day
+
+
+def _readable(row: dict[str, Any]) -> dict[str, Any]:
+    return {"max_score": round(row["max_score"], 4), "reasons": "; ".join(row["reasons"] or [])}

@@ -186,6 +186,8 @@ def weekly_training(warehouse: WarehouseResource) -> Any:
     cron_schedule=f"30 {load_settings().schedule_hour} * * 0",
     execution_timezone=load_settings().schedule_time_zone,
     default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="On Sundays, half an hour after the nightly run: small files, indexes, and old "
+    "versions of tables, vectors and models.",
 )
 def weekly_maintenance() -> dg.RunRequest:
     """Keeps the stores small and quick."""

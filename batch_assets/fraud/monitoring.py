@@ -64,10 +64,12 @@ def show_drift(pipeline: Pipeline, days: Sequence[date]) -> Callable[[date], dic
 
     def of_day(day: date) -> dict[str, Any]:
         judged = [row for row in by_day[day] if row["psi"] is not None]
+        others = [row["feature"] for row in by_day[day] if row["psi"] is None]
+        counts = {"compared": len(judged), "not_compared": ", ".join(others) or "none"}
         if not judged:
-            return {"compared": 0}
-        greatest = {"compared": len(judged), "greatest_psi": judged[0]["psi"]}
-        return {**greatest, "most_drifted": drift_table(judged[:MOST_DRIFTED])}
+            return counts
+        greatest = {"greatest_psi": judged[0]["psi"], "greatest_psi_of": judged[0]["feature"]}
+        return {**counts, **greatest, "most_drifted": drift_table(judged[:MOST_DRIFTED])}
 
     return of_day
 
