@@ -94,10 +94,12 @@ def entries(warehouse: Warehouse, first: date, last: date) -> list[Row]:
 
 def work_done_twice(warehouse: Warehouse, first: date, last: date) -> dict[date, int]:
     """Day -> rows that were computed although an attempt before had computed them, if any."""
-    rows: Counter[date] = Counter()
-    for row in entries(warehouse, first, last):
-        rows[row["day"]] += row["rows_twice"]
-    return {day: count for day, count in sorted(rows.items()) if count}
+    snapshot = warehouse.snapshot(INFERENCE_LEDGER)
+    files = [file for file in snapshot.files if first <= file.day <= last]
+    with warehouse.connect() as connection:
+        twice = snapshot.relation(connection, files).filter("rows_twice > 0")
+        rows = twice.aggregate("day, sum(rows_twice)::BIGINT").order("day").fetchall()
+    return dict(rows)
 
 
 def _append(warehouse: Warehouse, prices: Prices, attempts: Sequence[LedgerEntry]) -> None:
