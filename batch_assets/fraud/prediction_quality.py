@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from datetime import date, timedelta
+from functools import cache
 from typing import Any
 
 from batch_assets.fraud import tables
+from batch_assets.fraud.drift import training_days
 from batch_assets.fraud.pipeline import Pipeline
 from batch_assets.fraud.plots import line_plot
+from batch_assets.fraud.scorer import MODEL
 
 HISTORY_DAYS = 60
 PLOTTED = {
@@ -29,6 +32,10 @@ def show_quality(pipeline: Pipeline, days: Sequence[date]) -> Callable[[date], d
     rows = quality_of_days(pipeline, first, max(days, default=date.min))
     delay = timedelta(days=pipeline.feeds.label_delay_days)
 
+    @cache
+    def trained_on(version: str) -> list[date]:
+        return training_days(pipeline.models.card(version, MODEL))
+
     def of_day(day: date) -> dict[str, Any]:
         own = next((row for row in rows if row["day"] == day), None)
         if own is None:
@@ -37,11 +44,14 @@ def show_quality(pipeline: Pipeline, days: Sequence[date]) -> Callable[[date], d
             return {"measured": False, "labels_expected_on": str(day + delay)}
         shown = {name: value for name, value in own.items() if value is not None and name != "day"}
         shown["fraud_amount"] = float(own["fraud_amount"] or 0)
+        shown["model_trained_on_it"] = day in trained_on(own["model_version"])
         since = day - timedelta(days=HISTORY_DAYS)
         history = [row for row in rows if since < row["day"] <= day]
+        seen = any(row["day"] in trained_on(row["model_version"]) for row in history)
+        also = ", training days too" if seen else ""
         for name, title in PLOTTED.items():
             points = [(f"{r['day']:%m-%d}", r[name]) for r in history if r[name] is not None]
-            shown[f"{name}_by_day"] = line_plot(f"{title}, days with known labels", points)
+            shown[f"{name}_by_day"] = line_plot(f"{title}, days with known labels{also}", points)
         return shown
 
     return of_day

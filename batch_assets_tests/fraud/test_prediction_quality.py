@@ -21,6 +21,8 @@ from batch_assets.fraud.evaluation import (
 )
 from batch_assets.fraud.monitoring import quality_and_drift
 from batch_assets.fraud.pipeline import Pipeline
+from batch_assets.fraud.prediction_quality import show_quality
+from batch_assets.fraud.scorer import MODEL
 from batch_assets.fraud.sql import sql_text
 from batch_assets_tests.fraud.runs import materializations, run
 from batch_assets_tests.fraud.zone import (
@@ -31,6 +33,7 @@ from batch_assets_tests.fraud.zone import (
     days,
     put_any_model_live,
     rows_of,
+    save_any_model,
 )
 
 DAY = date(2026, 3, 20)
@@ -298,11 +301,25 @@ def test_a_run_of_one_day_records_the_days_that_it_makes_measurable(zone: Zone, 
     shown = told[str(days(2)[1])]
     assert shown["frauds"].value == 1
     assert shown["labels"].value == 1
+    assert shown["model_trained_on_it"].value is False
     for plot in ("average_precision_by_day", "card_precision_at_100_by_day"):
         assert "svg" in str(shown[plot].value)
     waiting = told[str(last)]
     assert waiting["measured"].value is False
     assert waiting["labels_expected_on"].value == str(last + DELAY)
+
+
+def test_a_day_that_the_model_was_trained_on_is_said_to_be_one(zone: Zone) -> None:
+    pipeline = filled(zone, 9)
+    for day in days(2):
+        label(zone, day)
+    learned = {"first": str(START), "last": str(START), "count": 1}
+    pipeline.models.promote(save_any_model(pipeline, training_days=learned), MODEL)
+    pipeline.update(days(9))
+    pipeline.update(pipeline.stale_days(days(9)))
+    shown = show_quality(pipeline, days(2))
+    assert [shown(day)["model_trained_on_it"] for day in days(2)] == [True, False]
+    assert "training days too" in shown(START)["average_precision_by_day"].value
 
 
 def test_the_command_shows_the_days_asked_for(zone: Zone) -> None:
