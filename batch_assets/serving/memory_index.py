@@ -7,7 +7,7 @@ sees a list that changes. All segments of a stack share a :class:`Codebook`.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Literal
@@ -181,6 +181,11 @@ class Hits:
     rows: npt.NDArray[np.int64]
     exact: bool
 
+    def each(self) -> Iterator[tuple[float, int, int]]:
+        """Distance, segment and row of each."""
+        columns = (self.distances, self.segments, self.rows)
+        return zip(*(column.tolist() for column in columns), strict=True)
+
 
 class MemoryIndex:
     """Some days, searched as one; immutable, for any number of threads.
@@ -250,14 +255,10 @@ class MemoryIndex:
             wanted = np.flatnonzero(mask)
             if len(wanted) == 0:
                 continue
-            vectors = one.vectors(wanted)
-            if self.codebook.metric == "dot":
-                distances.append(vectors @ query[0])
-            else:
-                distances.append(((vectors - query) ** 2).sum(axis=1))
+            distances.append(distances_to(one.vectors(wanted), query[0], self.codebook.metric))
             segments.append(np.full(len(wanted), number))
             rows.append(wanted)
-        found = self.codebook.distances(np.concatenate(distances))
+        found = np.concatenate(distances)
         best = np.argsort(found, kind="stable")[:k]
         at = np.concatenate(segments)[best], np.concatenate(rows)[best]
         return _hits(found[best], *at, self.codebook.exact)
@@ -279,6 +280,15 @@ class MemoryIndex:
         probes = PROBES * max(1.0, lists / 1_000) ** 0.5 * max(1.0, k / 10) ** 0.5
         probes *= (self.codebook.rows / min(matching, self.codebook.rows)) ** 0.5
         return min(lists, math.ceil(probes))
+
+
+def distances_to(vectors: Vectors, query: Vectors, metric: str) -> Vectors:
+    """How far vectors, float32 [n, dimensions], are from one, as the vector store measures it."""
+    if metric == "l2":
+        apart = vectors - query
+        return np.einsum("ij,ij->i", apart, apart)
+    products: Vectors = _prepared(vectors, metric) @ _prepared(query[None], metric)[0]
+    return 1 - products
 
 
 def lists_for(rows: int) -> int:

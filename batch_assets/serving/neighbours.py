@@ -2,35 +2,38 @@
 
 import logging
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
-from batch_assets.serving.blocks import Value
+from batch_assets.serving.blocks import Row, Value
 from batch_assets.serving.budget import Budget
+from batch_assets.serving.day_models import DayModels
+from batch_assets.serving.lookup import Lookups
 from batch_assets.serving.memory_index import Format
-from batch_assets.serving.row_filters import matching
-from batch_assets.serving.vector_memory import MODEL, Held, HeldDay, VectorMemory
+from batch_assets.serving.realtime_rows import HasRows, RealtimeVectors
+from batch_assets.serving.searches import (
+    DISTANCE_SHOWN,
+    Part,
+    Question,
+    in_memory,
+    in_realtime,
+    in_store,
+)
+from batch_assets.serving.vector_memory import MODEL, VectorMemory
 from batch_assets.serving.view import View
 from batch_assets.serving.views import Views
 from batch_assets.serving.workload import Workload
 from batch_assets.storage.vectors import Filter, VectorStoreError
-from batch_assets.storage.vectors.day_rows import rows_of_day
 from batch_assets.storage.vectors.filters import Equals, filter_sql
 from batch_assets.storage.vectors.scope import Days
-from batch_assets.storage.vectors.search import DISTANCE, MAX_K, query_vector, search
-
-if TYPE_CHECKING:
-    from batch_assets.storage.vectors.search import Snapshot
+from batch_assets.storage.vectors.search import MAX_K, query_vector
 
 logger = logging.getLogger(__name__)
-Row = dict[str, Any]
-DISTANCE_SHOWN, SOURCE = "distance", "source"
 
 
 class UnknownKey(VectorStoreError):
@@ -47,8 +50,6 @@ class HasFormat(Protocol):
 class Served(Protocol):
     """What a search needs of a served workload."""
 
-    realtime: Any
-
     @property
     def workload(self) -> Workload: ...
     @property
@@ -57,6 +58,10 @@ class Served(Protocol):
     def budget(self) -> Budget: ...
     @property
     def views(self) -> Views: ...
+    @property
+    def lookups(self) -> Lookups: ...
+    @property
+    def realtime(self) -> HasRows | None: ...
 
 
 @dataclass(frozen=True)
@@ -65,14 +70,15 @@ class SearchResult:
 
     Args:
         rows: nearest first: the columns that predictions and vectors share, ``distance`` (of the
-            table's metric; squared for l2) and ``source``.
+            table's metric; squared for l2) and ``source`` (memory, store or realtime).
         exact: every row was compared, by its vector as the model gave it.
-        index_coverage: share of the rows in range that an index covers, in memory or in the
-            store; the others are compared one by one.
+        index_coverage: share of the batch's rows in range that an index covers, in memory or in
+            the store; the others are compared one by one.
         in_memory_days: days that were searched in memory.
-        source: memory, store and realtime, as far as they were searched, joined by a plus.
+        source: the places searched, joined by a plus.
         model_version: whose vectors were compared.
-        other_model_days: days in range that another model scored, which were left out.
+        other_model_days: days in range that were left out: another model scored them, or the
+            store has no vectors of their scores (for moments, while a day is published).
     """
 
     rows: list[Row]
@@ -82,29 +88,6 @@ class SearchResult:
     source: str
     model_version: str | None
     other_model_days: int
-
-
-@dataclass(frozen=True)
-class _Part:
-    """What one place found, and of how many rows."""
-
-    rows: list[Row]
-    exact: bool
-    searched: int
-    indexed: float
-
-
-@dataclass(frozen=True)
-class _Question:
-    """A checked question."""
-
-    vector: npt.NDArray[np.float32]
-    key: Value | None
-    model: str | None
-    k: int
-    days: Days | None
-    filters: tuple[Filter, ...]
-    exact: bool
 
 
 class Neighbours:
@@ -121,14 +104,13 @@ class Neighbours:
 
     def __init__(self, served: Served, background: bool = True) -> None:
         workload = served.workload
-        self._served, self._workload, self._spec = served, workload, workload.vectors
-        self.memory = VectorMemory(
-            workload.vectors, served.settings.serving_vectors, served.budget.vectors
-        )
-        shared = [n for n in workload.predictions.columns if n in workload.vectors.schema.names]
-        self._columns = shared
+        spec = workload.vectors
+        self._served, self._spec = served, spec
+        self.memory = VectorMemory(spec, served.settings.serving_vectors, served.budget.vectors)
+        self._columns = [n for n in workload.predictions.columns if n in spec.schema.names]
         self._entities = frozenset(workload.entities.values())
-        self._models: dict[tuple[date, str], str | None] = {}
+        self._models = DayModels()
+        self._realtime = RealtimeVectors(spec.dimensions)
         self._changed, self._stop = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
         if background:
@@ -176,102 +158,62 @@ class Neighbours:
             VectorStoreError: a column, value or vector that cannot be used; says why.
         """
         filters = tuple(filters)
-        filter_sql(self._spec, filters)
-        if not 1 <= k <= MAX_K:
-            raise VectorStoreError(f"A search for {k} neighbours: ask for 1 to {MAX_K}.")
+        self._check(filters, k)
         if (vector is None) == (key is None):
             raise VectorStoreError("A search needs either a vector or a key; give one of the two.")
         if key is not None:
             vector, model = self._own_vector(view, key)
         else:
-            model = model or view.model_version or self._newest_model(view)
+            model = model or view.model_version or self._models.newest(view)
         query = query_vector(self._spec, vector)
-        return self._search(view, _Question(query, key, model, k, days, filters, exact))
+        return self._search(
+            view,
+            Question(self._spec, self._columns, query, key, model, k, days, filters, exact),
+        )
 
-    def _search(self, view: View, asked: _Question) -> SearchResult:
-        inside = {day: version for day, version in view.days.items() if _within(day, asked.days)}
+    def _check(self, filters: tuple[Filter, ...], k: int) -> None:
+        if not 1 <= k <= MAX_K:
+            raise VectorStoreError(f"A search for {k} neighbours: ask for 1 to {MAX_K}.")
+        filter_sql(self._spec, filters)
+        for one in filters:
+            if one.column not in self._columns:
+                raise VectorStoreError(
+                    f"Predictions have no column {one.column!r}. "
+                    f"Filter by one of: {', '.join(self._columns)}."
+                )
+
+    def _search(self, view: View, asked: Question) -> SearchResult:
         memory = self.memory.held
-        held = self._held(memory.of(view), asked, inside)
-        rest = {day: version for day, version in inside.items() if day not in held}
-        ours = {d: v for d, v in rest.items() if self._model_of(view, d) == asked.model}
-        ours_in_memory = [one for one in held.values() if one.model == asked.model]
-        parts = {
-            "memory": self._in_memory(memory, asked, ours_in_memory) if ours_in_memory else None,
-            "store": self._in_store(view.vectors, asked, ours) if ours and view.vectors else None,
-            "realtime": self._in_realtime(view, asked),
+        inside = [day for day in view.days if asked.covers(day)]
+        usable = not asked.exact or self.memory.format == "fp32"
+        held = memory.of(view) if usable else {}
+        ours = [held[day] for day in inside if day in held and held[day].model == asked.model]
+        rest = {
+            day: view.days[day]
+            for day in inside
+            if day not in held and self._models.of(view, day) == asked.model
         }
-        found = [part for part in parts.values() if part is not None]
-        rows = sorted((row for part in found for row in part.rows), key=self._order)
-        searched = sum(part.searched for part in found)
-        indexed = sum(part.indexed for part in found)
+        parts: dict[str, Part] = {}
+        if ours:
+            parts["memory"] = in_memory(asked, memory, ours, self._entities)
+        if rest and view.vectors is not None:
+            parts["store"] = in_store(asked, view.vectors, rest)
+        if self._served.realtime is not None:
+            now = self._realtime.of(self._served.realtime)
+            if now.kept:
+                parts["realtime"] = in_realtime(asked, now, lambda one: self._has_batch(view, one))
+        rows = [row for part in parts.values() for row in part.rows]
+        searched = sum(part.searched for part in parts.values())
+        indexed = sum(part.indexed for part in parts.values())
         return SearchResult(
-            rows=rows[: asked.k],
-            exact=all(part.exact for part in found),
+            rows=sorted(rows, key=self._order)[: asked.k],
+            exact=all(part.exact for part in parts.values()),
             index_coverage=indexed / searched if searched else 1.0,
-            in_memory_days=len(ours_in_memory),
-            source="+".join(name for name, part in parts.items() if part is not None),
+            in_memory_days=len(ours),
+            source="+".join(parts) or "memory",
             model_version=asked.model,
-            other_model_days=len(inside) - len(ours_in_memory) - len(ours),
+            other_model_days=len(inside) - len(ours) - len(rest),
         )
-
-    def _held(
-        self, held: Mapping[date, HeldDay], asked: _Question, inside: Mapping[date, str]
-    ) -> dict[date, HeldDay]:
-        """The days that can be searched in memory as asked."""
-        lacking = any(one.column not in self._columns for one in asked.filters)
-        if lacking or (asked.exact and self.memory.format != "fp32"):
-            return {}
-        return {day: one for day, one in held.items() if day in inside}
-
-    def _in_memory(self, memory: Held, asked: _Question, days: Sequence[HeldDay]) -> _Part:
-        blocks = {one.segment: one.block for one in days}
-        rows: list[Row] = []
-        exact = True
-        for index in memory.indexes(days):
-            masks = None
-            if asked.filters:
-                masks = [
-                    matching(blocks[segment], asked.filters, self._entities)
-                    for segment in index.segments
-                ]
-            hits = index.search(asked.vector, asked.k + (asked.key is not None), masks, asked.exact)
-            exact = exact and hits.exact
-            found = zip(
-                hits.distances.tolist(), hits.segments.tolist(), hits.rows.tolist(), strict=True
-            )
-            for distance, number, at in found:
-                block = blocks[index.segments[number]]
-                if block.value(self._spec.key, at) != asked.key:
-                    row = {name: block.value(name, at) for name in self._columns}
-                    rows.append({**row, DISTANCE_SHOWN: distance, SOURCE: "memory"})
-        count = sum(one.block.rows for one in days)
-        return _Part(rows, exact, count, count)
-
-    def _in_store(self, vectors: "Snapshot", asked: _Question, days: Mapping[date, str]) -> _Part:
-        found = search(
-            vectors,
-            vector=asked.vector,
-            key=None,
-            k=min(MAX_K, asked.k + (asked.key is not None)),
-            days=asked.days,
-            filters=asked.filters,
-            exact=asked.exact,
-            valid=days,
-            columns=self._columns,
-            nprobes=None,
-        )
-        seen = vectors.scope(asked.days, days)
-        rows = []
-        for row in found.to_pylist():
-            distance = row.pop(DISTANCE)
-            if row[self._spec.key] != asked.key:
-                rows.append({**row, DISTANCE_SHOWN: distance, SOURCE: "store"})
-        covered = float(found.schema.metadata[b"index_coverage"])
-        exact = found.schema.metadata[b"exact"] == b"true"
-        return _Part(rows, exact, seen.rows, covered * seen.rows)
-
-    def _in_realtime(self, view: View, asked: _Question) -> _Part | None:
-        return None
 
     def _own_vector(self, view: View, key: Value) -> tuple[npt.NDArray[np.float32], str | None]:
         """The vector of a key, and whose it is."""
@@ -281,40 +223,37 @@ class Neighbours:
             held = self.memory.held.of(view).get(block.day)
             if held is not None and self.memory.format in ("fp32", "fp16"):
                 return held.segment.vectors(np.array([row]))[0], held.model
-            days = [block.day]
-        else:
-            days = view.days_to_ask(key)
-        if view.vectors is not None:
-            wanted = filter_sql(self._spec, [Equals(self._spec.key, key)])
-            asked = {day: view.days[day] for day in days if view.vectors.holds(day, view.days[day])}
-            for day in asked:
-                found = view.vectors.rows_of([day], [self._spec.vector, MODEL], wanted)
+        found = self._stored_vector(view, key, [at[0].day] if at else view.days_to_ask(key))
+        if found is None and self._served.realtime is not None:
+            kept = self._realtime.of(self._served.realtime).find(self._spec.key, key)
+            found = (kept.vector, kept.row[MODEL]) if kept else None
+        if found is None:
+            raise UnknownKey(
+                f"There is no vector of {self._spec.key} {key!r}: it was never scored, or its day "
+                "is being scored again just now. Search around another one, or by a vector."
+            )
+        return found
+
+    def _stored_vector(
+        self, view: View, key: Value, days: Iterable[date]
+    ) -> tuple[npt.NDArray[np.float32], str] | None:
+        """What the store has, of the versions that the view names."""
+        where = filter_sql(self._spec, [Equals(self._spec.key, key)])
+        for day in days:
+            if view.vectors is not None and view.vectors.holds(day, view.days[day]):
+                found = view.vectors.rows_of([day], [self._spec.vector, MODEL], where)
                 if found.num_rows:
-                    return _first(found[self._spec.vector]), found[MODEL][0].as_py()
-        raise UnknownKey(
-            f"There is no vector of {self._spec.key} {key!r}: it was never scored, or its day is "
-            "just being scored again. Search around another one, or by a vector."
-        )
+                    vector = found[self._spec.vector][0].values.to_numpy(zero_copy_only=False)
+                    return vector.astype(np.float32), found[MODEL][0].as_py()
+        return None
 
-    def _newest_model(self, view: View) -> str | None:
-        """Whose scores the newest day's are."""
-        known = (self._model_of(view, day) for day in view.newest_first)
-        return next((model for model in known if model is not None), None)
+    def _has_batch(self, view: View, key: Value) -> bool:
+        """Whether a batch has scored a key."""
+        if view.index.find(key) is not None:
+            return True
+        return bool(view.days_to_ask(key) and self._served.lookups.from_store(view, [key]))
 
-    def _model_of(self, view: View, day: date) -> str | None:
-        """Whose scores a day's are; None while vectors and predictions differ."""
-        block = view.blocks.get(day)
-        if block is not None and block.rows:
-            return str(block.value(MODEL, 0))
-        at = day, view.days[day]
-        if at not in self._models:
-            held = rows_of_day(view.vectors, *at) if view.vectors else None
-            if held is None:
-                return None
-            self._models[at] = str(held.first(MODEL))
-        return self._models[at]
-
-    def _order(self, row: Row) -> tuple[Any, ...]:
+    def _order(self, row: Row) -> tuple[float, Value]:
         return row[DISTANCE_SHOWN], row[self._spec.key]
 
     def _run(self) -> None:
@@ -325,15 +264,7 @@ class Neighbours:
             try:
                 self.follow(self._served.views.current)
             except Exception as error:
-                logger.warning("vectors of %s: %s", self._workload.name, error)
+                name = self._served.workload.name
+                logger.warning("vectors of %s are not read into memory: %s", name, error)
+                self._changed.set()
                 self._stop.wait(1.0)
-
-
-def _first(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:
-    """The first vector of a column."""
-    return np.asarray(column[0].values.to_numpy(zero_copy_only=False), np.float32)
-
-
-def _within(day: date, days: Days | None) -> bool:
-    first, last = days or (None, None)
-    return (first is None or day >= first) and (last is None or day <= last)

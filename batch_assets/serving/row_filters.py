@@ -1,6 +1,6 @@
 """Typed filters on the rows of a block, with the meaning they have in the vector store."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batch_assets.serving.blocks import DayBlock
+from batch_assets.serving.blocks import DayBlock, Row
 from batch_assets.serving.memory_index import Mask
 from batch_assets.storage.tables import DAY
-from batch_assets.storage.vectors import Equals, Filter, OneOf, Range
+from batch_assets.storage.vectors import Equals, Filter, OneOf, Range, VectorTable
 
 
 def matching(block: DayBlock, filters: Iterable[Filter], entities: Iterable[str]) -> Mask:
@@ -33,6 +33,30 @@ def matching(block: DayBlock, filters: Iterable[Filter], entities: Iterable[str]
     return mask
 
 
+def condition(spec: VectorTable, filters: Iterable[Filter]) -> Callable[[Row], bool]:
+    """Whether all filters let a row through, given as Python values."""
+    tests = [_test(spec.schema.field(one.column).type, one) for one in filters]
+    return lambda row: all(test(row) for test in tests)
+
+
+def _test(kind: pa.DataType, one: Filter) -> Callable[[Row], bool]:
+    name = one.column
+    match one:
+        case Equals(_, value):
+            wanted = {_scalar(kind, value).as_py()}
+            return lambda row: row[name] in wanted
+        case OneOf(_, values):
+            among = {_scalar(kind, value).as_py() for value in values}
+            return lambda row: row[name] in among
+        case Range(_, low, high):
+            least, most = (None if v is None else _scalar(kind, v).as_py() for v in (low, high))
+            return lambda row: (
+                row[name] is not None
+                and (least is None or row[name] >= least)
+                and (most is None or row[name] <= most)
+            )
+
+
 def _mask(block: DayBlock, one: Filter) -> Mask:
     if one.column == DAY:
         column = pa.repeat(pa.scalar(block.day), block.rows)
@@ -40,14 +64,14 @@ def _mask(block: DayBlock, one: Filter) -> Mask:
         column = block.column(one.column)
     match one:
         case Equals(_, value):
-            conditions = [pc.equal(column, _scalar(column, value))]
+            conditions = [pc.equal(column, _scalar(column.type, value))]
         case OneOf(_, values):
-            conditions = [pc.equal(column, _scalar(column, value)) for value in values]
+            conditions = [pc.equal(column, _scalar(column.type, value)) for value in values]
             conditions = [_any(conditions, block.rows)]
         case Range(_, low, high):
             sides = ((pc.greater_equal, low), (pc.less_equal, high))
             conditions = [
-                compare(column, _scalar(column, side))
+                compare(column, _scalar(column.type, side))
                 for compare, side in sides
                 if side is not None
             ]
@@ -64,9 +88,10 @@ def _any(conditions: list[pa.Array], rows: int) -> pa.Array:
     return found
 
 
-def _scalar(column: pa.Array, value: Any) -> pa.Scalar:
+def _scalar(kind: pa.DataType, value: Any) -> pa.Scalar:
     """The value in the column's type; decimals keep their own places."""
-    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
     if pa.types.is_decimal(kind):
         return pa.scalar(value if isinstance(value, Decimal) else Decimal(str(value)))
     if pa.types.is_floating(kind):

@@ -73,16 +73,23 @@ class Held:
     """The days in memory at one moment; never changes."""
 
     days: Mapping[date, HeldDay] = field(default_factory=dict)
+    _of: dict[int, dict[date, HeldDay]] = field(default_factory=dict)
     _indexes: dict[tuple[int, ...], MemoryIndex] = field(default_factory=dict)
 
-    def of(self, view: View) -> dict[date, HeldDay]:
+    def of(self, view: View) -> Mapping[date, HeldDay]:
         """Those that are what the view has; a day that it has anew is not among them."""
-        versions, blocks = view.days, view.blocks
-        return {
-            day: held
-            for day, held in self.days.items()
-            if versions.get(day) == held.segment.version and blocks.get(day) is held.block
-        }
+        known = self._of.get(view.number)
+        if known is None:
+            versions, blocks = view.days, view.blocks
+            known = {
+                day: held
+                for day, held in self.days.items()
+                if versions.get(day) == held.segment.version and blocks.get(day) is held.block
+            }
+            if len(self._of) >= REMEMBERED:
+                self._of.clear()
+            self._of[view.number] = known
+        return known
 
     def indexes(self, days: Sequence[HeldDay]) -> list[MemoryIndex]:
         """Indexes over some of these days, one a codebook."""
@@ -132,14 +139,14 @@ class VectorMemory:
         planned = self._planned(view)
         kept = self.held.of(view)
         self._hold({day: kept[day] for day in planned if day in kept})
-        models = {_model(block) for block in planned.values()}
+        models = {model_of(block) for block in planned.values()}
         self._codebooks = {m: book for m, book in self._codebooks.items() if m in models}
         rows = self._expected(view)
         for day, block in planned.items():
             if not go_on():
                 return
             held = self.held.days.get(day)
-            model = _model(block)
+            model = model_of(block)
             book = self._codebooks.get(model)
             if book is None or rows > GROWN * book.rows:
                 book = self._train(view, planned, model, rows)
@@ -177,7 +184,7 @@ class VectorMemory:
         self, view: View, planned: Mapping[date, DayBlock], model: str, rows: int
     ) -> Codebook | None:
         """A codebook from a sample of the newest and older days; None if none can be read."""
-        days = [day for day, block in planned.items() if _model(block) == model]
+        days = [day for day, block in planned.items() if model_of(block) == model]
         days = days[:: max(1, len(days) // SAMPLED_DAYS)]
         wanted = sample_rows(rows)
         share = min(1.0, wanted / sum(planned[day].rows for day in days))
@@ -235,7 +242,7 @@ class VectorMemory:
         return numbers.astype(np.float32, copy=False).reshape(-1, self._spec.dimensions)
 
 
-def _model(block: DayBlock) -> str:
+def model_of(block: DayBlock) -> str:
     """Whose scores a day's are: those of one model, as all were made under one scoring key."""
     return str(block.value(MODEL, 0))
 

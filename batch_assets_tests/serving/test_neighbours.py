@@ -1,6 +1,7 @@
 """Searches find what comparing everything finds, wherever it lies and whatever is replaced."""
 
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch_assets.serving.neighbours import Neighbours, UnknownKey
+from batch_assets.serving.realtime_store import Kept
 from batch_assets.serving.view import View
 from batch_assets.storage.vectors import Equals, Filter, OneOf, Range, VectorStoreError
-from batch_assets_tests.serving.library import SIZE, day_number
+from batch_assets_tests.serving.library import SIZE, day_number, loans_of
 from batch_assets_tests.serving.shelves import Row, Shelves
 
 DAYS, ROWS = 6, 50
@@ -215,3 +217,82 @@ def test_a_day_that_grows_or_goes_is_followed(tmp_path: Path) -> None:
             assert keys(found.rows) == shelves.nearest(query(3), 500)
             neighbours.follow(view)
         assert found.source == "memory"
+
+
+class Scored:
+    """What was scored in real time."""
+
+    def __init__(self, shelves: Shelves) -> None:
+        self._shelves = shelves
+        self.kept: list[Kept] = []
+        self._number = 0
+
+    def score(self, loan: str, day: int, seed: int, **columns: Any) -> None:
+        """Have a loan scored; it counts among the published."""
+        row = {**loans_of(day_number(day), 1, "aa")[0], "loan": loan, **columns}
+        vector = query(seed)
+        self._number += 1
+        self.kept.append(Kept("", "", row, vector, self._number))
+        self._shelves.stored[loan] = vector
+        self._shelves.published[date(2000, 1, self._number)] = [row]
+
+    def rows(self) -> list[Kept]:
+        return list(self.kept)
+
+
+@pytest.mark.parametrize("memory", [ALL, NONE], ids=["memory", "store"])
+def test_rows_scored_in_real_time_are_among_the_neighbours(tmp_path: Path, memory: int) -> None:
+    shelves = Shelves(tmp_path, memory=memory)
+    for n in range(2):
+        shelves.publish(day_number(n), 20, "aa")
+    shelves.realtime = scored = Scored(shelves)
+    view = shelves.loaded()
+    neighbours = shelves.searched(view)
+    place = "memory" if memory == ALL else "store"
+    assert neighbours.search(view, vector=query(0)).source == place
+    for n in range(1, 9):
+        scored.score(f"new-{n}", 2 + n % 2, n, reader=f"r{n % 3}", pages=float(n))
+        found = neighbours.search(view, vector=query(n + 20), k=45)
+        assert keys(found.rows) == shelves.nearest(query(n + 20), 45)
+        assert found.source == f"{place}+realtime"
+    few = neighbours.search(
+        view,
+        vector=query(0),
+        days=(day_number(2), None),
+        filters=[OneOf("reader", ["r1", "r2"]), Range("pages", 3, 7), Range("score", 0.0)],
+    )
+    wanted = shelves.nearest(
+        query(0),
+        10,
+        lambda row: (
+            row["loan"].startswith("new") and row["reader"] != "r0" and 3 <= row["pages"] <= 7
+        ),
+    )
+    assert keys(few.rows) == wanted
+    assert {row["source"] for row in few.rows} == {"realtime"}
+    own = neighbours.search(view, key="new-3", k=47)
+    assert keys(own.rows) == shelves.nearest(query(3), 48)[1:]
+    del scored.kept[2]
+    del shelves.published[date(2000, 1, 3)]
+    scored.score("new-9", 2, 77)
+    assert keys(neighbours.search(view, vector=query(0), k=50).rows) == (
+        shelves.nearest(query(0), 50)
+    )
+
+
+@pytest.mark.parametrize("memory", [ALL, NONE], ids=["memory", "store"])
+def test_the_batch_is_found_in_place_of_real_time(tmp_path: Path, memory: int) -> None:
+    shelves = Shelves(tmp_path, memory=memory)
+    shelves.publish(day_number(0), 20, "aa")
+    scored = Scored(shelves)
+    before = shelves.stored["0301-4"]
+    scored.score("0301-4", 0, 5)
+    shelves.stored["0301-4"] = before
+    shelves.published.popitem()
+    shelves.realtime = scored
+    view = shelves.loaded()
+    neighbours = shelves.searched(view)
+    found = neighbours.search(view, vector=query(5), k=30)
+    assert keys(found.rows) == shelves.nearest(query(5), 30)
+    assert {row["source"] for row in found.rows} == {"memory" if memory == ALL else "store"}
+    assert keys(neighbours.search(view, key="0301-4", k=5).rows) == shelves.nearest(before, 6)[1:]

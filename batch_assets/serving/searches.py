@@ -1,0 +1,137 @@
+"""The three places that a search looks into: memory, the store, and rows scored in real time."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from batch_assets.serving.blocks import Row, Value
+from batch_assets.serving.realtime_rows import RealtimeRows
+from batch_assets.serving.row_filters import condition, matching
+from batch_assets.serving.vector_memory import MODEL, Held, HeldDay
+from batch_assets.storage.tables import DAY
+from batch_assets.storage.vectors import Filter, VectorTable
+from batch_assets.storage.vectors.scope import Days
+from batch_assets.storage.vectors.search import DISTANCE, MAX_K, search
+
+if TYPE_CHECKING:
+    from batch_assets.storage.vectors.search import Snapshot
+
+DISTANCE_SHOWN, SOURCE = "distance", "source"
+
+
+@dataclass(frozen=True)
+class Question:
+    """A checked question.
+
+    Args:
+        spec: the vector table.
+        columns: what a row found has, besides its distance and source.
+        key: whose neighbours are asked for; not to be found itself.
+        model: whose vectors are compared.
+    """
+
+    spec: VectorTable
+    columns: Sequence[str]
+    vector: npt.NDArray[np.float32]
+    key: Value | None
+    model: str | None
+    k: int
+    days: Days | None
+    filters: tuple[Filter, ...]
+    exact: bool
+
+    @property
+    def most(self) -> int:
+        """How many rows to look for, the key's own among them."""
+        return min(MAX_K, self.k + (self.key is not None))
+
+    def covers(self, day: date) -> bool:
+        """Whether a day lies in the range."""
+        first, last = self.days or (None, None)
+        return (first is None or day >= first) and (last is None or day <= last)
+
+    def found(self, row: Mapping[str, Any], distance: float, source: str) -> Row:
+        """A row as it is given back."""
+        shown = {name: row[name] for name in self.columns}
+        return {**shown, DISTANCE_SHOWN: distance, SOURCE: source}
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one place found.
+
+    Args:
+        exact: nothing was missed, and distances are those of the vectors as the model gave them.
+        searched: rows of the place that are in range, before filters.
+        indexed: how many of them an index covers.
+    """
+
+    rows: list[Row]
+    exact: bool
+    searched: int
+    indexed: float
+
+
+def in_memory(
+    asked: Question, held: Held, days: Sequence[HeldDay], entities: Collection[str]
+) -> Part:
+    """The nearest of some days in memory."""
+    blocks = {one.segment: one.block for one in days}
+    rows: list[Row] = []
+    exact = True
+    for index in held.indexes(days):
+        masks = None
+        if asked.filters:
+            masks = [matching(blocks[one], asked.filters, entities) for one in index.segments]
+        hits = index.search(asked.vector, asked.most, masks, asked.exact)
+        exact = exact and hits.exact
+        for distance, number, at in hits.each():
+            block = blocks[index.segments[number]]
+            if asked.key is None or block.value(asked.spec.key, at) != asked.key:
+                row = {name: block.value(name, at) for name in asked.columns}
+                rows.append(asked.found(row, distance, "memory"))
+    count = sum(one.block.rows for one in days)
+    return Part(rows, exact, count, count)
+
+
+def in_store(asked: Question, vectors: "Snapshot", days: Mapping[date, str]) -> Part:
+    """The nearest of some days, of the versions named, in the vector store."""
+    found = search(
+        vectors,
+        vector=asked.vector,
+        key=None,
+        k=asked.most,
+        days=asked.days,
+        filters=asked.filters,
+        exact=asked.exact,
+        valid=days,
+        columns=asked.columns,
+        nprobes=None,
+    )
+    rows = [
+        asked.found(row, row[DISTANCE], "store")
+        for row in found.to_pylist()
+        if row[asked.spec.key] != asked.key
+    ]
+    said = found.schema.metadata
+    seen = vectors.scope(asked.days, days).rows
+    return Part(rows, said[b"exact"] == b"true", seen, float(said[b"index_coverage"]) * seen)
+
+
+def in_realtime(asked: Question, now: RealtimeRows, has_batch: Callable[[Value], bool]) -> Part:
+    """The nearest of those scored in real time that no batch has scored."""
+    key, meets = asked.spec.key, condition(asked.spec, asked.filters)
+
+    def wanted(row: Row) -> bool:
+        ours = row[MODEL] == asked.model and row[key] != asked.key
+        return ours and asked.covers(row[DAY]) and meets(row)
+
+    near = now.nearest(asked.vector, asked.spec.metric, wanted)
+    fresh = ((far, row) for far, row in near if not has_batch(row[key]))
+    rows = [asked.found(row, far, "realtime") for far, row in islice(fresh, asked.k)]
+    return Part(rows, True, 0, 0)
