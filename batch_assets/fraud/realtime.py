@@ -1,0 +1,300 @@
+"""Scores transactions that no batch has seen, by the batch's own statements and model.
+
+What the batch knows of the days that features look back on is held in memory, a table a day that
+is scored, and read again when the batch publishes one of these days. Rows that were scored here and
+that no batch has yet count as known, too.
+"""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from batch_assets.errors import BatchAssetsError
+from batch_assets.fraud import tables
+from batch_assets.fraud.embeddings import EMBEDDING_SIZE, PASSED_THROUGH
+from batch_assets.fraud.keys import State
+from batch_assets.fraud.pipeline import NoLiveModelError, Pipeline
+from batch_assets.fraud.realtime_cleaning import Cleaning
+from batch_assets.fraud.realtime_known import (
+    READ,
+    SCHEMAS,
+    KnownDay,
+    known_ids,
+    known_key,
+    read_known_day,
+)
+from batch_assets.fraud.realtime_pending import Pending, Row
+from batch_assets.fraud.realtime_rates import rates_of
+from batch_assets.fraud.scorer import load_scorer
+from batch_assets.fraud.sql import sql_text
+from batch_assets.serving.workload import RowsRefused
+from batch_assets.settings import Settings, load_settings
+from batch_assets.storage.models import ModelStore
+from batch_assets.storage.standing_query import StandingQuery
+from batch_assets.storage.vectors import VectorStore
+from batch_assets.storage.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    from batch_assets.inference.scoring import Scorer
+
+logger = logging.getLogger(__name__)
+WATCHED = (*READ, tables.RAW_RATES)
+"""Tables that scores are made from."""
+DAYS_HELD = 4
+"""Days whose transactions can be scored without reading first; each holds what it looks back on."""
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What was found at one look at the tables and models."""
+
+    state: State
+    versions: tuple[int, ...]
+    version: str
+    scorer: "Scorer"
+    days: Mapping[date, KnownDay]
+    asked: set[str]
+    in_batch: set[str]
+
+
+class FraudRealtime:
+    """See :class:`batch_assets.serving.workload.RealtimeModel`.
+
+    Args:
+        settings: of the data home.
+        today: the day on which rows arrive.
+    """
+
+    def __init__(
+        self, settings: Settings | None = None, today: Callable[[], date] = _today
+    ) -> None:
+        settings = settings or load_settings()
+        home = settings.home
+        self._pipeline = Pipeline(
+            settings,
+            Warehouse(str(home / "warehouse"), settings.memory_limit, settings.threads),
+            VectorStore(str(home / "vectors")),
+            ModelStore(home / "models"),
+            ("cpu",),
+        )
+        self._today = today
+        self._cleaning = Cleaning(settings, self._pipeline.feeds, self._rates, today)
+        self._pending = Pending()
+        self._scored: dict[str, Row] = {}
+        self._days: OrderedDict[date, KnownDay] = OrderedDict()
+        self._features: OrderedDict[date, StandingQuery] = OrderedDict()
+        self._rates_of: dict[date, pa.Table] = {}
+        self._look: _Look | None = None
+        self._looking: Future[_Look | None] | None = None
+        self._reader = ThreadPoolExecutor(1, "realtime tables")
+
+    def refresh(self) -> str:
+        """Take up what was found since the last call, and look again; the first call waits.
+
+        Raises:
+            NoLiveModelError: nothing can be scored yet.
+        """
+        looking, self._looking = self._looking, None
+        if looking is None:
+            looking = self._submit()
+        if self._look is None or looking.done():
+            found = looking.result()
+            if found is not None:
+                self._take_up(found)
+            looking = self._submit()
+        self._looking = looking
+        assert self._look is not None
+        return self._look.version
+
+    def score(self, rows: list[Any]) -> pa.Table:
+        """See :meth:`batch_assets.serving.workload.RealtimeModel.score`."""
+        look = self._look
+        if look is None:
+            raise NoLiveModelError("the model is not loaded yet")
+        clean, refused = self._cleaning.run(rows)
+        if refused:
+            raise RowsRefused(refused)
+        features = self._features_of(clean)
+        scored = _predictions(features, look.scorer, look.version)
+        self._scored = {row["transaction_id"]: row for row in _as_known(clean)}
+        return scored
+
+    def remember(self, rows: list[Any]) -> None:
+        """See :meth:`batch_assets.serving.workload.RealtimeModel.remember`."""
+        new = [row for row in rows if row.transaction_id not in self._scored]
+        known = [self._scored[r.transaction_id] for r in rows if r.transaction_id in self._scored]
+        if new:
+            clean, _ = self._cleaning.run(new)  # what is refused by now counts no more
+            known += _as_known(clean) if clean.num_rows else []
+        by_day: dict[date, list[str]] = {}
+        for row in known:
+            by_day.setdefault(row["day"], []).append(row["transaction_id"])
+        in_batch = self._in_batch(by_day)
+        self._pending.add(row for row in known if row["transaction_id"] not in in_batch)
+
+    def settled(self, days: Mapping[date, Collection[str]]) -> set[str]:
+        """See :meth:`batch_assets.serving.workload.RealtimeModel.settled`."""
+        return set()
+
+    def close(self) -> None:
+        """End the threads."""
+        self._reader.shutdown(cancel_futures=True)
+        self._cleaning.close()
+        for query in self._features.values():
+            query.close()
+
+    def _submit(self) -> "Future[_Look | None]":
+        days = {day: self._days.get(day) for day in [self._today(), *self._days]}
+        return self._reader.submit(self._find, self._look, days, self._pending.by_day())
+
+    def _find(
+        self,
+        old: _Look | None,
+        held: Mapping[date, KnownDay | None],
+        pending: Mapping[date, Sequence[str]],
+    ) -> _Look | None:
+        """Look at tables and models; None if all is as it was. Runs in a thread of its own."""
+        state = self._pipeline.state()
+        version = state.model_version
+        if version is None:
+            raise NoLiveModelError(
+                "no fraud model is live yet: `batch-assets run` trains one, and "
+                "`batch-assets models promote` makes one live"
+            )
+        versions = tuple(state.snapshot(table).version for table in WATCHED)
+        if old is not None and (old.version, old.versions) == (version, versions):
+            return None
+        scorer = old.scorer if old and old.version == version else self._load(version)
+        days = {
+            day: known
+            if known and known.key == known_key(state, day)
+            else read_known_day(state, day)
+            for day, known in held.items()
+        }
+        asked = {one for ids in pending.values() for one in ids}
+        return _Look(state, versions, version, scorer, days, asked, known_ids(state, pending))
+
+    def _load(self, version: str) -> "Scorer":
+        scorer = load_scorer(
+            self._pipeline.models, version, self._pipeline.settings.home, "cpu", "fp32"
+        )
+        known = tables.TRANSACTION_FEATURES.columns
+        if unknown := [name for name in scorer.features if name not in known]:
+            raise BatchAssetsError(
+                f"model {version} reads {', '.join(unknown)}, which cannot be computed in real "
+                "time yet; make a model live that does without"
+            )
+        import numpy as np
+
+        scorer.score_matrix(np.zeros((1, len(scorer.features)), np.float32))  # the first is slow
+        return scorer
+
+    def _take_up(self, found: _Look) -> None:
+        self._look = found
+        for day, known in found.days.items():
+            self._days[day] = known
+        self._rates_of.clear()
+        late = {  # scored meanwhile
+            day: [one for one in ids if one not in found.asked]
+            for day, ids in self._pending.by_day().items()
+        }
+        self._pending.drop(found.in_batch | self._in_batch(late))
+        self._bound()
+
+    def _known(self, day: date) -> KnownDay:
+        if day not in self._days:
+            assert self._look is not None
+            self._days[day] = read_known_day(self._look.state, day)
+        self._days.move_to_end(day)
+        return self._days[day]
+
+    def _bound(self) -> None:
+        while len(self._days) > DAYS_HELD:
+            self._days.popitem(last=False)
+        while len(self._features) > DAYS_HELD:
+            _, query = self._features.popitem(last=False)
+            query.close()
+
+    def _in_batch(self, days: Mapping[date, Sequence[str]]) -> set[str]:
+        found = set()
+        for day, ids in days.items():
+            if day in self._days:
+                found.update(one for one in ids if self._days[day].holds(one))
+            elif self._look is not None:
+                found |= known_ids(self._look.state, {day: ids})
+        return found
+
+    def _rates(self, days: Sequence[date]) -> pa.Table:
+        assert self._look is not None
+        for day in days:
+            if day not in self._rates_of:
+                self._rates_of[day] = rates_of(self._look.state, day)
+        return pa.concat_tables([self._rates_of[day] for day in days])
+
+    def _features_of(self, clean: pa.Table) -> pa.Table:
+        """Rows of ``transaction_features`` of clean rows, in their order."""
+        found = []
+        for day in sorted(set(clean["day"].to_pylist())):
+            of_day = clean.filter(pc.equal(clean["day"], pa.scalar(day)))
+            rows = self._statement(day).run(self._inputs(day, of_day))
+            found.append(rows.filter(pc.is_in(rows["transaction_id"], of_day["transaction_id"])))
+        self._bound()
+        rows = pa.concat_tables(found)
+        return rows.take(pc.index_in(clean["transaction_id"], rows["transaction_id"]))
+
+    def _statement(self, day: date) -> StandingQuery:
+        if day not in self._features:
+            parameters = {"first_day": day, "last_day": day}
+            self._features[day] = StandingQuery(
+                sql_text("transaction_features"), parameters, SCHEMAS
+            )
+        self._features.move_to_end(day)
+        return self._features[day]
+
+    def _inputs(self, day: date, new: pa.Table) -> dict[str, pa.Table]:
+        ids, customers, terminals = (
+            set(new[name].to_pylist()) for name in ("transaction_id", "customer_id", "terminal_id")
+        )
+        known = self._known(day).about(ids, customers, terminals)
+        spenders = known["terminal_frauds"]["customer_id"].to_pylist()
+        pending = self._pending.about(day, ids, customers, terminals, spenders)
+        schema = SCHEMAS["clean_transactions"]
+        parts = [known, pending, {"clean_transactions": new.select(schema.names).cast(schema)}]
+        return {
+            name: pa.concat_tables([part[name] for part in parts if name in part])
+            for name in SCHEMAS
+        }
+
+
+def _predictions(features: pa.Table, scorer: "Scorer", version: str) -> pa.Table:
+    """Score rows as a chunk of a batch is."""
+    from batch_assets.inference.batches import feature_matrix
+
+    matrix = feature_matrix(features.combine_chunks().to_batches(), scorer.features)
+    scores, vectors = scorer.score_matrix(matrix)
+    moment = datetime.now(UTC).replace(tzinfo=None)
+    columns = {
+        **{name: features[name] for name in (*PASSED_THROUGH, "day")},
+        "score": pa.array(scores, pa.float32()),
+        "model_version": pa.repeat(pa.scalar(version), len(scores)),
+        "scored_at": pa.repeat(pa.scalar(moment, pa.timestamp("us")), len(scores)),
+    }
+    schema = tables.FRAUD_PREDICTIONS.schema.remove_metadata()
+    table = pa.table([columns[name] for name in schema.names], schema=schema)
+    flat = pa.array(vectors.reshape(-1), pa.float32())
+    return table.append_column("vector", pa.FixedSizeListArray.from_arrays(flat, EMBEDDING_SIZE))
+
+
+def _as_known(clean: pa.Table) -> list[Row]:
+    return clean.select(SCHEMAS["clean_transactions"].names).to_pylist()
