@@ -3,8 +3,15 @@
 from batch_assets.fraud import tables
 from batch_assets.fraud.answers import FraudAnswers
 from batch_assets.fraud.embeddings import EMBEDDINGS
+from batch_assets.fraud.realtime_request import TransactionRequest
 from batch_assets.fraud.scorer import MODEL
-from batch_assets.serving.workload import Workload
+from batch_assets.serving.workload import RealtimeModel, Workload
+
+
+def _realtime() -> RealtimeModel:
+    from batch_assets.fraud.realtime import FraudRealtime  # what scores takes a while to import
+
+    return FraudRealtime()
 
 
 def fraud_workload() -> Workload:
@@ -28,6 +35,8 @@ def fraud_workload() -> Workload:
         entities={"customers": "customer_id", "terminals": "terminal_id"},
         equals=("customer_id", "terminal_id"),
         ranges=("amount", "score"),
+        request=TransactionRequest,
+        realtime=_realtime,
         units=answers.units,
         known=answers.known,
         refresh=answers.refresh,

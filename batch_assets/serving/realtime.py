@@ -89,7 +89,11 @@ class RealtimeScorer:
 
     def start(self) -> None:
         """Load the model and what was scored before; afterwards rows are taken."""
-        self._look()
+        try:
+            self._look()
+        except BaseException:
+            self._close()
+            raise
         self._thread.start()
 
     def stop(self) -> None:
@@ -99,6 +103,10 @@ class RealtimeScorer:
             self._changed.notify_all()
         if self._thread.ident is not None:
             self._thread.join()
+        self._close()
+
+    def _close(self) -> None:
+        self._model.close()
         self._store.close()
 
     @property

@@ -63,6 +63,9 @@ class RealtimeModel(Protocol):
     def settled(self, days: Mapping[date, Collection[str]]) -> set[str]:
         """Of keys by their day, those that were compared with what the batch says."""
 
+    def close(self) -> None:
+        """End its threads."""
+
 
 @dataclass(frozen=True)
 class Workload:
