@@ -13,6 +13,7 @@ from batch_assets.fraud.assets import (
     ingestion,
     model,
     monitoring,
+    own,
     report,
     scoring,
 )
@@ -30,11 +31,16 @@ assets = dg.load_assets_from_modules(
 )
 
 defs = dg.Definitions(
-    assets=[a.map_asset_specs(with_policy) for a in assets if isinstance(a, dg.AssetsDefinition)],
+    assets=[
+        a.map_asset_specs(with_policy)
+        for a in [*assets, *own.ASSETS]
+        if isinstance(a, dg.AssetsDefinition)
+    ],
     asset_checks=[
         *checks.BLOCKING_CHECKS,
         *checks.NEWEST_DAY_CHECKS,
         *drift_checks.DRIFT_CHECKS,
+        *own.CHECKS,
     ],
     jobs=[
         jobs.daily_job,

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batch_assets.fraud import tables
-from batch_assets.fraud.drift import register_rows
+from batch_assets.fraud.drift import register_totals
+from batch_assets.fraud.feature_rows import register_scored_features
 from batch_assets.fraud.features import days_read
 from batch_assets.fraud.keys import (
     CLEAN,
@@ -242,7 +243,8 @@ def _totals_inputs(connection: "Connection", state: State, first: date, last: da
 
 def _report_inputs(connection: "Connection", state: State, first: date, last: date) -> None:
     days = days_between(first, last)
-    _register_days(connection, state, days, tables.FRAUD_PREDICTIONS, tables.TRANSACTION_FEATURES)
+    _register_days(connection, state, days, tables.FRAUD_PREDICTIONS)
+    register_scored_features(connection, state, days)
 
 
 def _quality_inputs(connection: "Connection", state: State, first: date, last: date) -> None:
@@ -254,7 +256,8 @@ def _quality_inputs(connection: "Connection", state: State, first: date, last: d
 def _drift_inputs(connection: "Connection", state: State, first: date, last: date) -> None:
     days = days_between(first, last)
     _register_days(connection, state, days, tables.FRAUD_PREDICTIONS)
-    register_rows(connection, state, days)
+    register_scored_features(connection, state, days)
+    register_totals(connection, state, days)
 
 
 def _register_days(

@@ -32,7 +32,7 @@ EXAMPLES = 10
 NEWEST_DAYS = 30
 
 
-def _days(context: dg.AssetCheckExecutionContext, pipeline: Pipeline) -> list[date]:
+def days_to_check(context: dg.AssetCheckExecutionContext, pipeline: Pipeline) -> list[date]:
     """The run's partitions; of a check that is run by itself, the newest days that were built."""
     if context.has_partition_key_range or context.has_partition_key:
         return days_of(context.partition_keys)
@@ -67,9 +67,10 @@ def _wrong_rows(
         return connection.sql(sql_text(sql_name)).to_arrow_table().to_pylist()
 
 
-def _result(
+def result(
     wrong: list[dict[str, Any]], what: str, days: Sequence[date], changed: Collection[date]
 ) -> dg.AssetCheckResult:
+    """Passed if nothing is wrong; shows some of what is."""
     metadata: dict[str, Any] = {
         "days": f"{days[0]} to {days[-1]}",
         "wrong": len(wrong),
@@ -88,7 +89,7 @@ def every_record_is_accounted_for(
 ) -> dg.AssetCheckResult:
     """Of each file: records in = clean + quarantined + duplicate."""
     with pipeline_of(warehouse) as pipeline:
-        days, state = _days(context, pipeline), pipeline.state()
+        days, state = days_to_check(context, pipeline), pipeline.state()
         changed = _changed_meanwhile(state, days, [CLEAN])
         steady = [day for day in days if day not in changed]
         with state.warehouse.connect() as connection:
@@ -102,7 +103,7 @@ def every_record_is_accounted_for(
                 snapshot = state.snapshot(table)
                 snapshot.register(connection, snapshot.on(steady))
             rows = connection.sql(sql_text("check_accounting")).to_arrow_table().to_pylist()
-    return _result(rows, "files whose records are not all accounted for", days, changed)
+    return result(rows, "files whose records are not all accounted for", days, changed)
 
 
 @dg.asset_check(asset="clean_transactions", blocking=True)
@@ -111,7 +112,7 @@ def transaction_keys_are_unique(
 ) -> dg.AssetCheckResult:
     """No key of these days stands twice, on whatever day."""
     with pipeline_of(warehouse) as pipeline:
-        days, state = _days(context, pipeline), pipeline.state()
+        days, state = days_to_check(context, pipeline), pipeline.state()
         clean = tables.CLEAN_TRANSACTIONS
         held = sorted({*state.snapshot(clean).by_day, *days})
         changed = _changed_meanwhile(state, held, [CLEAN])
@@ -120,7 +121,7 @@ def transaction_keys_are_unique(
             "every": (clean, [day for day in held if day not in changed]),
         }
         wrong = _wrong_rows(state, "check_unique_keys", views)
-    return _result(wrong, "keys that stand more than once", days, changed)
+    return result(wrong, "keys that stand more than once", days, changed)
 
 
 @dg.asset_check(asset="transaction_features", blocking=True)
@@ -129,7 +130,7 @@ def features_do_not_look_ahead(
 ) -> dg.AssetCheckResult:
     """A sample of each day, computed again row by row from what was known at that moment alone."""
     with pipeline_of(warehouse) as pipeline:
-        days, state = _days(context, pipeline), pipeline.state()
+        days, state = days_to_check(context, pipeline), pipeline.state()
         steps = [CLEAN, LABELS, TOTALS, FEATURES]
         changed = _changed_meanwhile(state, days, steps, FEATURES.look_back)
         steady = [day for day in days if day not in changed]
@@ -140,7 +141,7 @@ def features_do_not_look_ahead(
             "fraud_labels": (tables.FRAUD_LABELS, back),
         }
         wrong = _wrong_rows(state, "check_look_ahead", views)
-    return _result(wrong, "features that differ from what was known at that moment", days, changed)
+    return result(wrong, "features that differ from what was known at that moment", days, changed)
 
 
 @dg.asset_check(
@@ -155,7 +156,7 @@ def every_transaction_is_scored(
 ) -> dg.AssetCheckResult:
     """Every clean transaction has features, a score and a vector, all of the same scoring."""
     with pipeline_of(warehouse, vectors) as pipeline:
-        days, state = _days(context, pipeline), pipeline.state()
+        days, state = days_to_check(context, pipeline), pipeline.state()
         changed = _changed_meanwhile(state, days, [CLEAN, LABELS, TOTALS, FEATURES, PREDICTIONS])
         steady = [day for day in days if day not in changed]
         views = {
@@ -168,7 +169,7 @@ def every_transaction_is_scored(
         }
         wrong = _wrong_rows(state, "check_complete", views)
         wrong += _vector_gaps(state, steady)
-    return _result(wrong, "transactions without features, score or vector", days, changed)
+    return result(wrong, "transactions without features, score or vector", days, changed)
 
 
 def _vector_gaps(state: State, days: Sequence[date]) -> list[dict[str, Any]]:
@@ -193,7 +194,7 @@ def scores_and_vectors_are_of_one_pass(
 ) -> dg.AssetCheckResult:
     """What a reader gets of a day, scores and vectors, is of one run and one model version."""
     with pipeline_of(warehouse, vectors) as pipeline:
-        days, state = _days(context, pipeline), pipeline.state()
+        days, state = days_to_check(context, pipeline), pipeline.state()
         changed = _changed_meanwhile(state, days, [PREDICTIONS])
         predictions = state.snapshot(tables.FRAUD_PREDICTIONS)
         keys = {d: k for d, k in predictions.keys.items() if d in days and d not in changed}
@@ -204,7 +205,7 @@ def scores_and_vectors_are_of_one_pass(
             predictions.register(connection, predictions.on(sorted(named)))
             connection.register("vectors", reader)
             wrong = connection.sql(sql_text("check_one_pass")).to_arrow_table().to_pylist()
-    return _result(wrong, "days whose scores and vectors are not of one pass", days, changed)
+    return result(wrong, "days whose scores and vectors are not of one pass", days, changed)
 
 
 @dg.asset_check(asset="transaction_embeddings", blocking=True)

@@ -13,6 +13,7 @@ import numpy as np
 from batch_assets.engines.prices import HOUR, Prices
 from batch_assets.errors import BatchAssetsError
 from batch_assets.fraud import tables
+from batch_assets.fraud.feature_rows import register_features
 from batch_assets.fraud.keys import days_between
 from batch_assets.fraud.ledger import Row, entries
 from batch_assets.fraud.pipeline import NoLiveModelError, Pipeline
@@ -205,9 +206,8 @@ def _sample(pipeline: Pipeline, scorer: "Scorer", days: Sequence[date]) -> np.nd
     """Model inputs of sampled transactions, float32 [at most 2,000, features]."""
     from batch_assets.inference.batches import feature_matrix
 
-    snapshot = pipeline.warehouse.snapshot(tables.TRANSACTION_FEATURES)
     with pipeline.warehouse.connect() as connection:
-        snapshot.register(connection, snapshot.on(days))
+        register_features(connection, pipeline.state(), days, scorer.features)
         found = connection.sql(sql_text("sample_features")).to_arrow_table()
     batches = [feature_matrix(batch, scorer.features) for batch in found.to_batches()]
     return np.concatenate(batches) if batches else np.empty((0, len(scorer.features)), np.float32)

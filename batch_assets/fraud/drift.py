@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from batch_assets.fraud import tables
+from batch_assets.fraud.feature_rows import own_columns, register_features
 from batch_assets.fraud.features import FEATURES, LOOK_BACK_DAYS
 from batch_assets.fraud.keys import State, days_between
 from batch_assets.fraud.scorer import MODEL, load_scorer
@@ -104,8 +105,9 @@ def ensure_reference(state: State, models: ModelStore, home: Path) -> None:
     if version is None or models.reference_key(version, MODEL):
         return
     days = training_days(models.card(version, MODEL))
-    features = state.snapshot(tables.TRANSACTION_FEATURES)
-    if features.rows(days) and all(day in features.by_day for day in days):
+    read = [tables.TRANSACTION_FEATURES, *own_columns(state, state.model_features(version))]
+    held = [state.snapshot(table) for table in read]
+    if held[0].rows(days) and all(day in one.by_day for one in held for day in days):
         reference = _measure_reference(state, models, home, version, days)
         models.keep_reference(version, MODEL, reference.as_json())
 
@@ -123,7 +125,8 @@ def _measure_reference(
 ) -> Reference:
     share = min(1.0, SAMPLE_ROWS / state.snapshot(tables.TRANSACTION_FEATURES).rows(days))
     with state.warehouse.connect() as connection:
-        register_rows(connection, state, days)
+        register_features(connection, state, days, state.model_features(version))
+        register_totals(connection, state, days)
         found = connection.sql(sql_text("drift_rows"), params={"share": share}).to_arrow_table()
     scorer = load_scorer(models, version, home, "cpu", "fp32")
     scores = [batch.select(["day", SCORE]) for batch in scorer.score(found.to_batches(), ["day"])]
@@ -142,6 +145,7 @@ def _starts(state: State, inputs: Sequence[str]) -> dict[str, date]:
     clean = state.snapshot(tables.CLEAN_TRANSACTIONS)
     first = min(day for day in clean.by_day if clean.rows([day]))
     known = {feature.name: feature.look_back for feature in FEATURES}
+    known |= {n: step.look_back for step in state.own.values() for n in step.tables[0].columns}
     back = {name: known.get(name, LOOK_BACK_DAYS) for name in inputs}
     back |= dict.fromkeys(NEW, NEW_FOR_DAYS) | {SCORE: max(back.values(), default=0)}
     return {name: first + timedelta(days=days) for name, days in back.items()}
@@ -190,10 +194,8 @@ def count_bins(
     return {name: flat.reshape(len(days), -1) for name, flat in counts.items()}
 
 
-def register_rows(connection: "Connection", state: State, days: Sequence[date]) -> None:
-    """The views that ``drift_rows.sql`` reads, of some consecutive days."""
-    features = state.snapshot(tables.TRANSACTION_FEATURES)
-    features.register(connection, features.on(days))
+def register_totals(connection: "Connection", state: State, days: Sequence[date]) -> None:
+    """The views that ``drift_rows.sql`` reads beside the features, of some consecutive days."""
     wide = days_between(days[0] - timedelta(days=NEW_FOR_DAYS), days[-1])
     for table in (tables.CUSTOMER_DAYS, tables.TERMINAL_DAYS):
         totals = state.snapshot(table)

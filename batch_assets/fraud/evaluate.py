@@ -1,6 +1,6 @@
 """``batch-assets evaluate``: train on some days, measure on later ones, change nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
@@ -65,18 +65,22 @@ def evaluate_split(
     ensure_features(instance, pipeline, days_between(split.train[0], split.test[1]))
     seed = settings.training_seed if seed is None else seed
     tensors, card = train_on(pipeline, days_between(*split.train), seed)
-    scored = score_rows(pipeline, tensors, card, measured_rows(pipeline, split))
+    scored = score_rows(pipeline, tensors, card, measured_rows(pipeline, split, card["features"]))
     return evaluate(scored, model_version=content_version(tensors, card))
 
 
-def measured_rows(pipeline: Pipeline, split: Split) -> pa.Table:
-    """Features and labels of the test days, without the customers that are known by then."""
+def measured_rows(pipeline: Pipeline, split: Split, features: Sequence[str] = ()) -> pa.Table:
+    """Features and labels of the test days, without the customers that are known by then.
+
+    Args:
+        features: those of one's own among them are columns, too.
+    """
     from batch_assets.fraud.evaluation import select_test_days
 
     state = pipeline.state()
     known_from = max(split.train[0], split.train[1] - timedelta(days=KNOWN_DAYS - 1))
     return select_test_days(
-        labelled_rows(state, days_between(*split.test)).table,
+        labelled_rows(state, days_between(*split.test), features=features).table,
         frauds_between(state, known_from, split.test[1]),
         train_first=known_from,
         train_last=split.train[1],

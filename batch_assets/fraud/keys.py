@@ -7,127 +7,49 @@ back on it, and of no other.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cache, cached_property
-from importlib.resources import files
+from types import MappingProxyType
 
 from batch_assets.fraud import tables
-from batch_assets.fraud.features import LOOK_BACK_DAYS
+from batch_assets.fraud.features import FEATURES as FEATURE_COLUMNS
 from batch_assets.fraud.feeds import Feeds
 from batch_assets.fraud.landing import digest
-from batch_assets.fraud.sql import sql_text
+from batch_assets.fraud.own_files import JOINED, OWN
+from batch_assets.fraud.steps import (
+    CLEAN,
+    DRIFT,
+    FEATURES,
+    LABELS,
+    PREDICTIONS,
+    QUALITY,
+    RATES,
+    REPORT,
+    STEPS,
+    TOTALS,
+    Step,
+)
 from batch_assets.settings import Settings
 from batch_assets.storage.tables import Table
 from batch_assets.storage.warehouse import DataFile, Snapshot, Warehouse
 
-
-@dataclass(frozen=True)
-class Step:
-    """Tables that are built together, a day at a time, and what decides their content.
-
-    Args:
-        tables: in the order of their commits; the last one says that the day is done.
-        upstream: steps whose days from ``look_back`` days before a day to that day go into it.
-        same_day: those of them of which the day alone goes into it.
-        statements: SQL files that prepare the views which the tables' own statements read.
-        code: other files of the package, by their path in it, that decide the content.
-    """
-
-    name: str
-    tables: tuple[Table, ...]
-    upstream: tuple[str, ...] = ()
-    look_back: int = 0
-    same_day: tuple[str, ...] = ()
-    statements: tuple[str, ...] = ()
-    code: tuple[str, ...] = ()
-
-    @property
-    def version(self) -> str:
-        """Changes when the SQL or code of the step changes; the code version in Dagster."""
-        names = [*self.statements, *(table.name for table in self.tables)]
-        columns = [f"{t.name}:{t.schema}" for t in self.tables]
-        code = map(_code, self.code)
-        return digest(*(_sql_or_name(name) for name in names), *columns, *code)[:8]
-
-
-def _sql_or_name(name: str) -> str:
-    try:
-        return sql_text(name)
-    except FileNotFoundError:
-        return name
-
-
-@cache
-def _code(path: str) -> str:
-    return files("batch_assets").joinpath(path).read_text(encoding="utf-8")
-
-
-RATES = Step(
-    "exchange_rates",
-    (tables.QUARANTINED_RATES, tables.EXCHANGE_RATES),
-    statements=("exchange_rates_prepare",),
-)
-CLEAN = Step(
-    "clean_transactions",
-    (tables.QUARANTINED_TRANSACTIONS, tables.DUPLICATE_TRANSACTIONS, tables.CLEAN_TRANSACTIONS),
-    upstream=("exchange_rates",),
-    statements=("clean_prepare",),
-)
-LABELS = Step(
-    "fraud_labels",
-    (tables.QUARANTINED_LABELS, tables.FRAUD_LABELS),
-    upstream=("clean_transactions",),
-    statements=("fraud_labels_prepare",),
-)
-TOTALS = Step(
-    "daily_totals",
-    (tables.CUSTOMER_DAYS, tables.TERMINAL_DAYS, tables.TERMINAL_FRAUDS),
-    upstream=("clean_transactions", "fraud_labels"),
-)
-FEATURES = Step(
-    "transaction_features",
-    (tables.TRANSACTION_FEATURES,),
-    upstream=("daily_totals",),
-    look_back=LOOK_BACK_DAYS,
-)
-PREDICTIONS = Step(
-    "fraud_predictions", (tables.FRAUD_PREDICTIONS,), upstream=("transaction_features",)
-)
-REPORT = Step(
-    "daily_risk_report",
-    (tables.DAILY_RISK_REPORT,),
-    upstream=("fraud_predictions", "transaction_features"),
-    statements=("daily_risk_report_prepare",),
-    code=(
-        "fraud/sql/alert_features.sql",
-        "fraud/sql/feature_medians.sql",
-        "fraud/features.py",
-        "fraud/reasons.py",
-        "fraud/sentences.py",
-        "inference/attribution.py",
-    ),
-)
-QUALITY = Step(
-    "prediction_quality",
-    (tables.PREDICTION_QUALITY,),
-    upstream=("fraud_predictions", "fraud_labels"),
-    look_back=30,
-    same_day=("fraud_predictions",),
-)
-DRIFT = Step(
-    "feature_drift",
-    (tables.FEATURE_DRIFT,),
-    upstream=("fraud_predictions",),
-    code=("fraud/drift.py", "fraud/sql/drift_rows.sql"),
-)
-
-STEPS = {
-    step.name: step
-    for step in (RATES, CLEAN, LABELS, TOTALS, FEATURES, PREDICTIONS, REPORT, QUALITY, DRIFT)
-}
+__all__ = [
+    "CLEAN",
+    "DRIFT",
+    "FEATURES",
+    "LABELS",
+    "PREDICTIONS",
+    "QUALITY",
+    "RATES",
+    "REPORT",
+    "STEPS",
+    "TOTALS",
+    "State",
+    "Step",
+    "days_between",
+]
 MISSING = "missing"
 NO_DAY = date(1900, 1, 1)
 """Before any partition."""
@@ -149,6 +71,8 @@ class State:
         scoring: what else changes a bit of the scores, e.g. the precision.
         vector_keys: looks up the key and the rows that the vector store holds of each day.
         reference_key: looks up which values drift from a model version is measured against.
+        own: steps of features of one's own, by name.
+        model_features: looks up the inputs of a model version.
     """
 
     def __init__(
@@ -160,6 +84,8 @@ class State:
         scoring: str = "",
         vector_keys: Callable[[], dict[date, tuple[str | None, int]]] = dict,
         reference_key: Callable[[str], str] = str,
+        own: Mapping[str, Step] = MappingProxyType({}),
+        model_features: Callable[[str], Sequence[str]] = lambda version: (),
     ) -> None:
         self.warehouse = warehouse
         self.feeds = feeds
@@ -168,6 +94,8 @@ class State:
         self.scoring = scoring
         self._look_up_vectors = vector_keys
         self._reference_key = cache(reference_key)
+        self.own = own
+        self.model_features = cache(model_features)
         self._snapshots: dict[str, Snapshot] = {}
         self._keys: dict[tuple[str, date, bool], str] = {}
         self._planned: set[date] = set()
@@ -249,6 +177,7 @@ class State:
         other.model_version = model_version
         other._planned = set(self._planned)
         kept = {name for name, step in STEPS.items() if not _made_from(step, PREDICTIONS.name)}
+        kept |= set(self.own)
         other._keys = {named: key for named, key in self._keys.items() if named[0] in kept}
         return other
 
@@ -280,11 +209,26 @@ class State:
 
     def _compute(self, step: Step, day: date, settled: bool) -> str:
         parts = [step.name, step.version, *self._own_parts(step, day)]
-        for name in step.upstream:
+        for name in (*step.upstream, *self._own_upstream(step)):
             look_back = 0 if name in step.same_day else step.look_back
+            above = STEPS.get(name) or self.own.get(name)
             for upstream_day in days_between(day - timedelta(days=look_back), day):
-                parts.append(self._upstream_key(STEPS[name], upstream_day, settled))
+                parts.append(self._upstream_key(above, upstream_day, settled) if above else MISSING)
         return digest(*parts)[:16]
+
+    def _own_upstream(self, step: Step) -> list[str]:
+        """The features of one's own that the live model reads, by step, whether there or not."""
+        if step is not PREDICTIONS or not self.model_version:
+            return []
+        names = (f.split(JOINED)[0] for f in self.model_features(self.model_version) if JOINED in f)
+        return sorted({f"{OWN}{name}" for name in names})
+
+    @property
+    def feature_names(self) -> list[str]:
+        """All inputs that a model can have: of ours, then of files of one's own."""
+        own = [name for step in self.own.values() for name in step.tables[0].columns]
+        ours = [feature.name for feature in FEATURE_COLUMNS]
+        return [*ours, *(name for name in own if JOINED in name)]
 
     def _upstream_key(self, step: Step, day: date, settled: bool) -> str:
         recorded = self.recorded(step, day)

@@ -7,7 +7,6 @@ from batch_assets.fraud.embeddings import EMBEDDINGS
 from batch_assets.fraud.pipeline import Pipeline
 from batch_assets.fraud.scorer import MODEL
 from batch_assets.fraud.scoring import forget_unfinished
-from batch_assets.fraud.tables import TABLES
 from batch_assets.storage.maintenance import compact, forget_old_versions, remove_leftovers
 from batch_assets.storage.old_models import remove_old
 from batch_assets.storage.warehouse import Warehouse
@@ -21,7 +20,7 @@ def tidy(pipeline: Pipeline) -> dict[str, Any]:
     """
     warehouse, vectors = pipeline.warehouse, pipeline.vectors
     done: dict[str, Any] = {}
-    for table in TABLES:
+    for table in pipeline.tables:
         merged = compact(warehouse, table)
         dropped = forget_old_versions(warehouse, table)
         done[table.name] = f"{merged} files merged, {dropped} old files dropped"

@@ -1,10 +1,10 @@
 """The fraud workload over one data home, without Dagster: ingest, build, train, score."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -28,11 +28,13 @@ from batch_assets.fraud.keys import (
     Step,
     days_between,
 )
+from batch_assets.fraud.own_features import OwnStep, own_steps, stage_own
 from batch_assets.fraud.repeated import check_repeated_keys
 from batch_assets.fraud.scorer import MODEL, load_scorer
 from batch_assets.fraud.scoring import Scoring
 from batch_assets.settings import Settings
 from batch_assets.storage.models import ModelStore
+from batch_assets.storage.tables import Table
 from batch_assets.storage.vectors import VectorStore
 from batch_assets.storage.warehouse import Warehouse
 
@@ -82,6 +84,16 @@ class Pipeline:
         return load_feeds(self.settings.home)
 
     @cached_property
+    def own(self) -> Mapping[str, OwnStep]:
+        """The steps of the SQL files of features of one's own that can be used, by name."""
+        return own_steps(self.settings.home)
+
+    @property
+    def tables(self) -> list[Table]:
+        """All tables of this home."""
+        return [*tables.TABLES, *(step.table for step in self.own.values())]
+
+    @cached_property
     def _scorers(self) -> "dict[str, Scorer]":
         return {}
 
@@ -95,7 +107,13 @@ class Pipeline:
             scoring=self.settings.precision,
             vector_keys=self._vector_keys,
             reference_key=lambda version: self.models.reference_key(version, MODEL),
+            own=self.own,
+            model_features=self._model_features,
         )
+
+    @cached_property
+    def _model_features(self) -> Callable[[str], Sequence[str]]:
+        return cache(lambda version: self.models.card(version, MODEL)["features"])
 
     def _vector_keys(self) -> dict[date, tuple[str | None, int]]:
         return {
@@ -127,6 +145,8 @@ class Pipeline:
         elif step is QUALITY:
             measurable = {*days, *self._newly_measurable()}
             self._builder(step, produce_sql(step)).run(sorted(measurable), built)
+        elif isinstance(step, OwnStep):
+            self._builder(step, partial(stage_own, step)).run(days, built)
         else:
             self._builder(step, produce_sql(step)).run(days, built)
         return built
@@ -275,7 +295,9 @@ class Pipeline:
 
 def steps_of(state: State) -> list[Step]:
     """The steps that can be done: without a model none is scored."""
-    return [s for s in STEPS.values() if state.model_version or s.name not in _NEEDS_MODEL]
+    ours = [s for s in STEPS.values() if s.name not in _NEEDS_MODEL]
+    scored = [s for s in STEPS.values() if s.name in _NEEDS_MODEL and state.model_version]
+    return [*ours, *state.own.values(), *scored]
 
 
 _NEEDS_MODEL = {step.name for step in (PREDICTIONS, REPORT, QUALITY, DRIFT)}

@@ -12,7 +12,7 @@ import yaml
 from batch_assets.errors import BatchAssetsError
 from batch_assets.fraud import tables
 from batch_assets.fraud.embeddings import EMBEDDING_SIZE
-from batch_assets.fraud.features import FEATURES
+from batch_assets.fraud.feature_rows import feature_rows
 from batch_assets.fraud.pipeline import Pipeline
 from batch_assets.fraud.scorer import MODEL
 from batch_assets.fraud.versions import compare
@@ -52,7 +52,7 @@ def register(pipeline: Pipeline, file: Path, card_file: Path) -> dict[str, Any]:
 
     with _refused(card_file):
         card = card_from(_parsed(_read(card_file, LARGEST_CARD_BYTES)))
-        _check_features(card.features)
+        _check_features(card.features, pipeline.state().feature_names)
     device, _ = resolve_device(pipeline.devices[0])
     with _refused(file):
         content = _read(file, LARGEST_BYTES)
@@ -107,13 +107,14 @@ def sample_rows(pipeline: Pipeline, features: Sequence[str]) -> tuple[np.ndarray
     """
     from batch_assets.inference.batches import feature_matrix
 
-    snapshot = pipeline.warehouse.snapshot(tables.TRANSACTION_FEATURES)
+    state = pipeline.state()
+    snapshot = state.snapshot(tables.TRANSACTION_FEATURES)
     days = sorted(day for day in snapshot.by_day if snapshot.rows([day]))
     while len(days) > 1 and snapshot.rows(days[1:]) >= SAMPLE_ROWS:
         del days[0]
     if snapshot.rows(days) > 1:
         with pipeline.warehouse.connect() as connection:
-            relation = snapshot.relation(connection, snapshot.on(days))
+            relation = feature_rows(connection, state, days, features)
             table = relation.limit(SAMPLE_ROWS).to_arrow_table()
         rows = feature_matrix(table.to_batches(), features)
         return rows, f"{len(rows):,} rows of {days[0]} to {days[-1]}"
@@ -127,10 +128,9 @@ def _stored(card: "ForeignCard", kind: str) -> dict[str, Any]:
     return {**said, "name": MODEL, "kind": kind}
 
 
-def _check_features(names: Sequence[str]) -> None:
+def _check_features(names: Sequence[str], known: Sequence[str]) -> None:
     from batch_assets.inference.foreign_card import ForeignModelError
 
-    known = [feature.name for feature in FEATURES]
     unknown = [_with_close(name, known) for name in names if name not in known]
     if unknown:
         raise ForeignModelError(

@@ -159,7 +159,7 @@ def ensure_features(instance: "DagsterInstance", pipeline: Pipeline, days: Seque
     held = state.snapshot(tables.TRANSACTION_FEATURES).by_day
     stale = [
         d
-        for step in (RATES, CLEAN, LABELS, TOTALS, FEATURES)
+        for step in (RATES, CLEAN, LABELS, TOTALS, FEATURES, *pipeline.own.values())
         for d in state.stale(step, wanted, settled=True)
     ]
     if news & set(wanted) or stale or any(day not in held for day in days):

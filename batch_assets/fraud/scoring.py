@@ -26,6 +26,7 @@ from batch_assets.fraud.chunks import ChunkTask
 from batch_assets.fraud.embeddings import EMBEDDINGS
 from batch_assets.fraud.keys import PREDICTIONS, State
 from batch_assets.fraud.landing import digest
+from batch_assets.fraud.scoring_inputs import Files, forget_inputs, input_files
 from batch_assets.protocol import Moment, passed
 from batch_assets.storage.tables import Table
 from batch_assets.storage.vectors import VectorStore
@@ -67,6 +68,7 @@ def forget_unfinished(warehouse: Warehouse, seconds: float = KEEP_SECONDS) -> li
         if time.time() - (root / str(day)).stat().st_mtime < seconds:
             continue
         with suppress(Timeout), FileLock(root / f"{day}.lock", blocking=False):
+            forget_inputs(root, day)
             shutil.rmtree(root / str(day))
             forgotten.append(day)
     return forgotten
@@ -171,23 +173,14 @@ class Scoring:
 
     def _begin(self, state: State, days: Sequence[date]) -> "list[_Attempt]":
         """Take the days over, with the chunks that are there already."""
-        snapshot = state.snapshot(tables.TRANSACTION_FEATURES)
-        files = {
-            day: tuple(
-                (f"{snapshot.root}/{file.path}", file.rows)
-                for file in sorted(snapshot.by_day.get(day, []), key=lambda file: file.path)
-            )
-            for day in days
-        }
+        files = input_files(state, days, self.root)
         rows = sum(count for of_day in files.values() for _, count in of_day)
         sample = (chunks.rows_between(of_day, 0, SAMPLE_ROWS) for of_day in files.values())
         first = next(chain.from_iterable(sample), None)
         salt = "no rows" if first is None else self.salt(state.model_version, first, rows)
         return [self._begin_day(state, day, salt, files[day]) for day in days]
 
-    def _begin_day(
-        self, state: State, day: date, salt: str, files: tuple[tuple[str, int], ...]
-    ) -> "_Attempt":
+    def _begin_day(self, state: State, day: date, salt: str, files: Files) -> "_Attempt":
         from batch_assets.inference.devices import device_name
         from batch_assets.inference.journal import Journal
 
@@ -252,6 +245,7 @@ class Scoring:
         self._settle(days, "done")
         passed(Moment.LEDGER_WRITTEN)
         for day in days:
+            forget_inputs(self.root, day)
             shutil.rmtree(self._folder(day), ignore_errors=True)
         passed(Moment.SWEPT)
 
@@ -311,7 +305,7 @@ class _Attempt:
     key: str
     model_version: str
     salt: str
-    files: tuple[tuple[str, int], ...]
+    files: Files
     before: str | None
     journal: "Journal"
 

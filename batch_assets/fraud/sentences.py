@@ -78,7 +78,7 @@ def theme(name: str) -> str:
 
 def _subject(name: str) -> str:
     described = _DESCRIPTIONS.get(name, "").rstrip(".")
-    return described or name.replace("_", " ")
+    return described or " ".join(name.replace("_", " ").split())
 
 
 def _amount(facts: Facts, name: str) -> str:

@@ -6,7 +6,6 @@ from typing import Any
 
 from batch_assets import progress
 from batch_assets.errors import BatchAssetsError
-from batch_assets.fraud.features import FEATURES
 from batch_assets.fraud.pipeline import Pipeline
 from batch_assets.fraud.scorer import MODEL
 from batch_assets.fraud.training_data import (
@@ -42,16 +41,18 @@ def train_on(
     """Train on ``days``; returns tensors and card, and stores nothing.
 
     Args:
-        features: names of those to train on, all if None.
+        features: names of those to train on; if None all, those of files of one's own included.
     """
     from batch_assets.fraud.training import train
 
-    rows = labelled_rows(pipeline.state(), days, MOST_TRAINING_ROWS)
+    state = pipeline.state()
+    features = features or state.feature_names
+    rows = labelled_rows(state, days, MOST_TRAINING_ROWS, features)
     return train(
         rows.table,
         rows.table["is_fraud"].to_numpy(),
         rows.table["day"].to_numpy(),
-        feature_names=features or [feature.name for feature in FEATURES],
+        feature_names=features,
         name=MODEL,
         seed=seed,
         genuine_kept=rows.genuine_kept,

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from batch_assets.errors import BatchAssetsError
 from batch_assets.fraud import tables
+from batch_assets.fraud.feature_rows import register_features
 from batch_assets.fraud.keys import State, days_between
 from batch_assets.fraud.pipeline import Pipeline
 from batch_assets.fraud.sql import sql_text
@@ -29,25 +30,31 @@ class LabelledRows:
     genuine_kept: float
 
 
-def labelled_rows(state: State, days: Sequence[date], most_rows: int | None = None) -> LabelledRows:
+def labelled_rows(
+    state: State,
+    days: Sequence[date],
+    most_rows: int | None = None,
+    features: Sequence[str] = (),
+) -> LabelledRows:
     """Rows of ``days``; a transaction without a label counts as genuine.
 
     Args:
         most_rows: keep all frauds, and of the genuine rows a sample by key so that about this
             many rows remain. The same rows are chosen each time.
+        features: those of one's own among them are columns, too.
     """
-    features = state.snapshot(tables.TRANSACTION_FEATURES)
-    missing = [str(day) for day in days if day not in features.by_day]
+    held = state.snapshot(tables.TRANSACTION_FEATURES)
+    missing = [str(day) for day in days if day not in held.by_day]
     if missing:
         raise BatchAssetsError(
             f"there are no features of {missing[0]}{' and later days' * (len(missing) > 1)}: "
             f"run `batch-assets run --from {missing[0]} --to {missing[-1]}` first"
         )
-    rows = features.rows(days)
+    rows = held.rows(days)
     share = 1.0 if most_rows is None or rows <= most_rows else most_rows / rows
     labels = state.snapshot(tables.FRAUD_LABELS)
     with state.warehouse.connect() as connection:
-        features.register(connection, features.on(days))
+        register_features(connection, state, days, features)
         labels.register(connection, labels.on(days))
         table = connection.sql(sql_text("labelled_rows"), params={"share": share}).to_arrow_table()
     return LabelledRows(table, share)

@@ -107,9 +107,10 @@ def _score_both(
     """Day, customer, label and score of each row, by version; on the CPU, a day at a time."""
     home = pipeline.settings.home
     scorers = {v: load_scorer(pipeline.models, v, home, "cpu", "fp32") for v in versions}
+    features = [name for scorer in scorers.values() for name in scorer.features]
     scored: dict[str, list[pa.RecordBatch]] = {version: [] for version in versions}
     for day in days:
-        rows = labelled_rows(state, [day]).table.to_batches()
+        rows = labelled_rows(state, [day], features=features).table.to_batches()
         for version, scorer in scorers.items():
             for batch in scorer.score(rows, _KEPT):
                 scored[version].append(batch.select([*_KEPT, "score"]))

@@ -17,12 +17,15 @@ class Table:
         columns: name -> (Arrow type, what it means), partition columns included.
         partition_by: partition columns, ``day`` first; all are dates.
         description: grain and purpose, shown in the Dagster UI.
+        columns_may_change: written with other columns, it counts as empty until it is written
+            again; else that is an error.
     """
 
     name: str
     columns: Mapping[str, tuple[pa.DataType, str]]
     description: str
     partition_by: tuple[str, ...] = (DAY,)
+    columns_may_change: bool = False
 
     @property
     def schema(self) -> pa.Schema:

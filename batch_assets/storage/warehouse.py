@@ -27,6 +27,7 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from batch_assets.errors import BatchAssetsError
 from batch_assets.protocol import Moment, passed
+from batch_assets.storage.columns import check_columns, check_types, has_columns, with_columns
 from batch_assets.storage.memory import release_memory
 from batch_assets.storage.tables import DAY, Table
 
@@ -176,7 +177,9 @@ class Warehouse:
             delta = DeltaTable(root)
         except TableNotFoundError:
             return Snapshot(table, root, -1, ())
-        _check_columns(table, delta, root)
+        if table.columns_may_change and not has_columns(table, delta):
+            return Snapshot(table, root, delta.version(), ())
+        check_columns(table, delta, root)
         actions = pa.table(delta.get_add_actions(flatten=True)).to_pylist()
         return Snapshot(table, root, delta.version(), tuple(_data_file(table, a) for a in actions))
 
@@ -208,6 +211,8 @@ class Warehouse:
         table = base.table
         delta = self._open_or_create(table)
         delta.load_as_version(max(base.version, 0))
+        if not has_columns(table, delta):  # as they were when looked at, before they were changed
+            delta.load_as_version(base.version + 1)
         adds = [self._publish(base, staged) for staged in added]
         passed(Moment.FILES_IN_PLACE)
         drops = [_remove_action(file) for file in removed]
@@ -240,7 +245,7 @@ class Warehouse:
     def _open_or_create(self, table: Table) -> DeltaTable:
         root = f"{self.root}/{table.name}"
         try:
-            return DeltaTable(root)
+            return with_columns(table, DeltaTable(root))
         except TableNotFoundError:
             pass
         with suppress(DeltaError):  # another process was faster; opening it below tells
@@ -260,7 +265,7 @@ class Warehouse:
         target = Path(base.root, path)
         target.parent.mkdir(parents=True, exist_ok=True)
         metadata = pq.read_metadata(staged.path)
-        _check_types(base.table, metadata.schema.to_arrow_schema())
+        check_types(base.table, metadata.schema.to_arrow_schema())
         _link(staged.path, target)
         return AddAction(
             path=path,
@@ -297,21 +302,3 @@ def _data_file(table: Table, action: Mapping[str, Any]) -> DataFile:
     return DataFile(
         action["path"], partition, action["num_records"], action["size_bytes"], added_at
     )
-
-
-def _check_types(table: Table, found: pa.Schema) -> None:
-    # a writer that saw no null may say so; that is no other type
-    if not pa.schema([f.with_nullable(True) for f in found]).equals(table.file_schema):
-        expected = ", ".join(f"{f.name} {f.type}" for f in table.file_schema)
-        got = ", ".join(f"{f.name} {f.type}" for f in found)
-        raise BatchAssetsError(f"{table.name}: expected columns {expected}; the files have {got}")
-
-
-def _check_columns(table: Table, delta: DeltaTable, root: str) -> None:
-    found = [f.name for f in delta.schema().fields]
-    if sorted(found) != sorted(table.columns):
-        difference = sorted(set(found) ^ set(table.columns))
-        raise BatchAssetsError(
-            f"{root} was written with other columns ({', '.join(difference)} differ); "
-            "delete that folder and it is built again"
-        )

@@ -122,11 +122,11 @@ def built_days(pipeline: Pipeline) -> dict[str, dict[date, str]]:
     return {table.name: pipeline.warehouse.snapshot(table).keys for table in tables.TABLES}
 
 
-def put_any_model_live(pipeline: Pipeline, seed: int = 0) -> str:
+def put_any_model_live(pipeline: Pipeline, seed: int = 0, **card: Any) -> str:
     """A network with random weights, good enough to score with."""
     from batch_assets.fraud.scorer import MODEL
 
-    version = save_any_model(pipeline, seed)
+    version = save_any_model(pipeline, seed, **card)
     pipeline.models.promote(version, MODEL)
     return version
 
@@ -144,13 +144,14 @@ def save_any_model(pipeline: Pipeline, seed: int = 0, **card: Any) -> str:
     from batch_assets.inference.network import TabularNetwork
 
     torch.manual_seed(seed)
-    network = TabularNetwork(len(FEATURES))
+    names = card.get("features", [feature.name for feature in FEATURES])
+    network = TabularNetwork(len(names))
     rng = torch.Generator().manual_seed(seed)
-    network.fit_encoding(torch.rand((500, len(FEATURES)), generator=rng).numpy() * 100)
+    network.fit_encoding(torch.rand((500, len(names)), generator=rng).numpy() * 100)
     whole_card = {
         "name": MODEL,
         "kind": "tabular_network",
-        "features": [feature.name for feature in FEATURES],
+        "features": names,
         "training_days": [],
         "metrics": {},
         **card,

@@ -8,6 +8,7 @@ import dagster as dg
 from pydantic import Field
 
 from batch_assets.engines.gpu import GPU_POOL
+from batch_assets.fraud.assets import own
 from batch_assets.fraud.assets.common import OWNERS, column_lineage, pipeline_of
 from batch_assets.fraud.features import FEATURES
 from batch_assets.fraud.keys import days_between
@@ -22,7 +23,11 @@ from batch_assets.storage.resources import ModelStoreResource, WarehouseResource
 
 _FEATURES, _LABELS = "transaction_features", "fraud_labels"
 _CODE = resources.files("batch_assets.fraud").joinpath("training.py").read_text(encoding="utf-8")
-_SOURCES = [*((_FEATURES, feature.name) for feature in FEATURES), (_LABELS, "is_fraud")]
+_SOURCES = [
+    *((_FEATURES, feature.name) for feature in FEATURES),
+    *own.COLUMNS,
+    (_LABELS, "is_fraud"),
+]
 
 
 class TrainingConfig(dg.Config):
@@ -39,7 +44,7 @@ class TrainingConfig(dg.Config):
     owners=OWNERS,
     kinds={"torch"},
     pool=GPU_POOL,
-    deps=[_FEATURES, _LABELS],
+    deps=[_FEATURES, *own.USED, _LABELS],
     code_version=digest(_CODE, *(feature.name for feature in FEATURES))[:8],
     metadata={
         "dagster/column_schema": dg.TableSchema(

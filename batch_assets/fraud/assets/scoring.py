@@ -7,6 +7,7 @@ import dagster as dg
 
 from batch_assets.engines.gpu import GPU, GPU_POOL, gpu_tags
 from batch_assets.fraud import tables
+from batch_assets.fraud.assets import own
 from batch_assets.fraud.assets.common import (
     OWNERS,
     DayMetadata,
@@ -32,9 +33,9 @@ from batch_assets.storage.vectors.resource import LanceDBResource
 
 GROUP = "predictions"
 _FEATURES = "transaction_features"
-_INPUTS = [(_FEATURES, feature.name) for feature in FEATURES]
+_INPUTS = [*((_FEATURES, feature.name) for feature in FEATURES), *own.COLUMNS]
 _MODEL_VERSION = [(MODEL, "model_version")]
-_DEPS = [_FEATURES, "fraud_model"]
+_DEPS = [_FEATURES, *own.USED, "fraud_model"]
 _PREDICTIONS = table_spec(
     tables.FRAUD_PREDICTIONS,
     GROUP,
