@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -137,7 +138,8 @@ def test_jobs_select_what_their_names_say(job: str, leaves_out: set[str]) -> Non
 
 def test_jobs_schedules_and_sensors_say_what_they_are_for() -> None:
     repository = defs.get_repository_def()
-    for asked in (*repository.schedule_defs, *repository.sensor_defs):
+    asking: list[Any] = [*repository.schedule_defs, *repository.sensor_defs]
+    for asked in asking:
         assert asked.description, asked.name
     for name in ("daily", "ingest", "features", "scoring", "training", "freshness", "maintenance"):
         assert defs.resolve_job_def(name).description, name
