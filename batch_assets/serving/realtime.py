@@ -28,6 +28,7 @@ ROWS_AT_ONCE = 64
 LOOK_SECONDS = 1.0
 """So often the model looks for newer tables and versions, and the store for other servers' rows."""
 CLEANING_SECONDS = 60.0
+"""So often rows are dropped that give way."""
 GRACE_SECONDS = 600.0
 """A row that a batch has scored is kept so long: a request may still read an older view."""
 VECTOR = "vector"
@@ -61,6 +62,8 @@ class RealtimeScorer:
         most_waiting: rows that may wait.
         observe: is told ``wait_seconds`` of each row, and of each batch of rows ``batch_rows``,
             ``score_seconds`` and ``store_seconds``.
+        grace_seconds: for which a row stays after it was compared with the batch.
+        cleaning_seconds: between two looks at which rows give way.
     """
 
     def __init__(
@@ -70,9 +73,12 @@ class RealtimeScorer:
         store: RealtimeStore,
         most_waiting: int = 1_000,
         observe: Observe = lambda name, value: None,
+        grace_seconds: float = GRACE_SECONDS,
+        cleaning_seconds: float = CLEANING_SECONDS,
     ) -> None:
         self._workload, self._model, self._store = workload, model, store
         self._most, self._observe = most_waiting, observe
+        self._grace, self._pause = grace_seconds, cleaning_seconds
         self._queue: deque[_Waiting] = deque()
         self._changed = threading.Condition()
         self._stopping = False
@@ -239,7 +245,7 @@ class RealtimeScorer:
             self._keep(one)
         self._last = max([self._last, *(one.number for one in others)])
         if time.monotonic() >= self._next_cleaning:
-            self._next_cleaning = time.monotonic() + CLEANING_SECONDS
+            self._next_cleaning = time.monotonic() + self._pause
             self._forget()
 
     def _forget(self) -> None:
@@ -249,7 +255,7 @@ class RealtimeScorer:
             days[kept.row["day"]].append(key)
         moment = time.monotonic()
         for key in self._model.settled(days):
-            self._settled.setdefault(key, moment + GRACE_SECONDS)
+            self._settled.setdefault(key, moment + self._grace)
         gone = [key for key, until in self._settled.items() if until <= moment]
         for key in gone:
             self._settled.pop(key)

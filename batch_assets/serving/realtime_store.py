@@ -73,6 +73,7 @@ class RealtimeStore:
         )
         found = [row[1] for row in self._connection.execute(f'PRAGMA table_info("{workload}")')]
         if set(found) != {"number", "content", "request", "vector", *predictions.columns}:
+            self._connection.close()
             raise BatchAssetsError(
                 f"{self.path} was written with other columns; move it away: what it holds is lost "
                 "unless a batch scores it"
