@@ -53,7 +53,7 @@ def _per_window(
 
 
 _COUNT, _NUMBER = pa.int32(), pa.float64()
-_BASE, _AMOUNTS, _GAPS, _LABELS = "windows", "amounts", "gaps in time", "known frauds"
+_BASE, _AMOUNTS, _LABELS, _RUNS = "windows", "amounts", "known frauds", "runs of frauds"
 _SETTLED = f"that ended {LABEL_DELAY_DAYS} days ago"
 
 FEATURES: tuple[Feature, ...] = (
@@ -135,18 +135,6 @@ FEATURES: tuple[Feature, ...] = (
         _AMOUNTS,
     ),
     Feature(
-        "customer_days_since_last",
-        _NUMBER,
-        "Days since the customer's last earlier transaction, at most 30.",
-        _GAPS,
-    ),
-    Feature(
-        "terminal_days_since_last",
-        _NUMBER,
-        "Days since the last earlier transaction at the terminal, at most 30.",
-        _GAPS,
-    ),
-    Feature(
         "customer_fraud_count_30d",
         _COUNT,
         f"Frauds of the customer known by now in the 30 days {_SETTLED}.",
@@ -193,6 +181,20 @@ FEATURES: tuple[Feature, ...] = (
         f"is {LABEL_DELAY_DAYS} days old at least; {LOOK_BACK_DAYS} without such a fraud.",
         _LABELS,
     ),
+    Feature(
+        "terminal_fraud_run_days",
+        _COUNT,
+        "UTC days since the first fraud known by now at the terminal after the last day with "
+        f"another transaction there, of {LABEL_DELAY_DAYS + 1} to {LOOK_BACK_DAYS} days ago; 0 if "
+        "no fraud followed that day.",
+        _RUNS,
+    ),
+    Feature(
+        "terminal_fraud_run_days_at_most",
+        _COUNT,
+        f"UTC days since that last day, {LOOK_BACK_DAYS} if there is none; 0 if no fraud followed.",
+        _RUNS,
+    ),
 )
 
 
@@ -201,7 +203,7 @@ def days_read(first_day: date, last_day: date) -> dict[str, tuple[DayRange, ...]
 
     Returns:
         Table -> ranges of days, in order and apart from each other. Days of ``clean_transactions``
-        are read row by row; of the days between them, only the totals.
+        are read row by row; of the other days, only totals and frauds.
     """
     rows = {
         day
@@ -213,7 +215,7 @@ def days_read(first_day: date, last_day: date) -> dict[str, tuple[DayRange, ...]
     return {
         "clean_transactions": _ranges(rows),
         "customer_days": ((oldest, _back(last_day, 1)),),
-        "terminal_days": _ranges(_between_edges(first_day, last_day)),
+        "terminal_days": ((oldest, _back(last_day, LABEL_DELAY_DAYS + 1)),),
         "terminal_frauds": ((oldest, labelled),),
     }
 
@@ -226,17 +228,6 @@ def days_touched(table: str, day: date) -> DayRange:
     """
     nearest = {"clean_transactions": 0, "fraud_labels": LABEL_DELAY_DAYS}[table]
     return day + timedelta(days=nearest), day + timedelta(days=LOOK_BACK_DAYS)
-
-
-def _between_edges(first_day: date, last_day: date) -> set[date]:
-    """Days wholly inside or outside each window of every row of the scored days."""
-    edges = sorted(EDGE_DAYS)
-    pairs = zip(edges[1:], edges[:-1], strict=True)
-    return {
-        day
-        for older, newer in pairs
-        for day in _every_day(_back(last_day, older - 1), _back(first_day, newer + 1))
-    }
 
 
 def _back(day: date, days: int) -> date:

@@ -162,16 +162,6 @@ def _terminal_share(facts: Facts, name: str, window: str) -> str:
     return f"{frauds:,} of {_many(seen, 'payment')} at this terminal {_ago(window)} {were}"
 
 
-def _since_last(whose: str) -> "Words":
-    def words(facts: Facts, name: str) -> str:
-        days = facts.number(name) or 0.0
-        if days >= max(WINDOW_DAYS):
-            return f"no earlier payment {whose} in {max(WINDOW_DAYS)} days"
-        return f"{_span(days)} since the last payment {whose}{facts.than_usual(name, _span)}"
-
-    return words
-
-
 def _since_fraud(whose: str) -> "Words":
     def words(facts: Facts, name: str) -> str:
         days = facts.number(name) or 0.0
@@ -211,6 +201,18 @@ def _clean(facts: Facts, name: str) -> str:
     return f"{_span(days)} of payments without a known fraud {_AT} after the last one"
 
 
+def _run(facts: Facts, name: str) -> str:
+    if not (days := facts.count(name)):
+        return f"the known frauds {_AT}, if any, were followed by other payments"
+    return f"nothing but known frauds {_AT} {days:,} to {LABEL_DELAY_DAYS + 1} days ago"
+
+
+def _clean_day(facts: Facts, name: str) -> str:
+    if not (days := facts.count(name)):
+        return f"the known frauds {_AT}, if any, were followed by other payments"
+    return f"the last payment {_AT} that is not known as fraud was {_many(days, 'day')} ago or more"
+
+
 def _no_fraud(whose: str) -> str:
     return f"no known fraud {whose} {_ago(str(max(WINDOW_DAYS)))}"
 
@@ -245,7 +247,7 @@ def _span(days: float) -> str:
 
 Words = Callable[..., str]
 _AT, _OF = "at this terminal", "of this customer"
-_AMOUNT, _FRAUDS = "amount", "frauds at the terminal"
+_AMOUNT, _FRAUDS, _RUN = "amount", "frauds at the terminal", "run of frauds"
 _OTHERS = "the mean of this customer's others of {}"
 _SENTENCES: tuple[tuple[re.Pattern[str], Words, str | None], ...] = tuple(
     (re.compile(pattern), words, theme)
@@ -269,7 +271,6 @@ _SENTENCES: tuple[tuple[re.Pattern[str], Words, str | None], ...] = tuple(
         ),
         (r"customer_amount_spread_(\d+)d", _spread, None),
         (r"customer_peak_(\d+)d", _peak, None),
-        (r"customer_days_since_last", _since_last(_OF), None),
         (r"customer_fraud_count_(\d+)d", _fraud_count(_OF), None),
         (r"customer_days_since_fraud", _since_fraud(_OF), None),
         (r"terminal_tx_count_(\d+)d", _terminal_count, None),
@@ -277,8 +278,9 @@ _SENTENCES: tuple[tuple[re.Pattern[str], Words, str | None], ...] = tuple(
         (r"terminal_fraud_count_(\d+)d", _fraud_count(_AT), _FRAUDS),
         (r"terminal_usual_fraud_count_(\d+)d", _usual_frauds, None),
         (r"terminal_fraud_excess_(\d+)d", _fraud_excess, None),
-        (r"terminal_days_since_last", _since_last(_AT), None),
         (r"terminal_days_since_fraud", _since_fraud(_AT), None),
         (r"terminal_days_clean", _clean, None),
+        (r"terminal_fraud_run_days", _run, _RUN),
+        (r"terminal_fraud_run_days_at_most", _clean_day, _RUN),
     )
 )

@@ -160,7 +160,6 @@ CUSTOMER_DAYS = Table(
             "Sum of their squares, in squares of a hundredth; of 10 billion at most each.",
         ),
         "amount_max": (MONEY, "The largest, reporting currency."),
-        "last_at": (WHEN, "Time of the last, UTC."),
         "day": (DATE, "UTC day."),
     },
     "Totals a customer and day.",

@@ -91,7 +91,6 @@ def _customer(t: Tx, own: Sequence[Tx], known: set[str]) -> dict[str, object]:
     found["customer_amount_spread_30d"] = sqrt(sum(squares) / max(1, len(squares)))
     spread = sqrt((sum(squares) + mean**2) / (1 + len(squares)))
     found["customer_amount_deviation_30d"] = (amount - mean) / spread if spread else 0.0
-    found["customer_days_since_last"] = _since_last(t, own)
     frauds = [r for r in _settled(own, t.at, 30) if r.id in known]
     found["customer_fraud_count_30d"] = len(frauds)
     found["customer_days_since_fraud"] = _days(t.at - frauds[-1].at) if frauds else 37.0
@@ -110,10 +109,20 @@ def _terminal(t: Tx, rows: Sequence[Tx], known: set[str]) -> dict[str, object]:
     excess = [_excess(fraud, rows) for fraud in frauds]
     found["terminal_usual_fraud_count_30d"] = sum(e <= 1500 for e in excess)
     found["terminal_fraud_excess_30d"] = sum(excess) / 1000 / len(excess) if excess else 0.0
-    found["terminal_days_since_last"] = _since_last(t, there)
     found["terminal_days_since_fraud"] = _days(t.at - frauds[-1].at) if frauds else 37.0
     found["terminal_days_clean"] = _days(settled[-1].at - frauds[-1].at) if frauds else 37.0
-    return found
+    return found | _run(t, there, known)
+
+
+def _run(t: Tx, there: Sequence[Tx], known: set[str]) -> dict[str, object]:
+    """The frauds after the last day that was not of frauds alone."""
+    ago = {r.id: (t.day - r.day).days for r in there if 8 <= (t.day - r.day).days <= 37}
+    clean = min((days for i, days in ago.items() if i not in known), default=38)
+    run = [days for i, days in ago.items() if i in known and days < clean]
+    return {
+        "terminal_fraud_run_days": max(run, default=0),
+        "terminal_fraud_run_days_at_most": min(clean, 37) if run else 0,
+    }
 
 
 def _excess(fraud: Tx, rows: Sequence[Tx]) -> int:
@@ -132,10 +141,6 @@ def _within(rows: Sequence[Tx], end: datetime, days: int) -> list[Tx]:
 
 def _settled(rows: Sequence[Tx], at: datetime, days: int) -> list[Tx]:
     return _within(rows, at - timedelta(days=7), days)
-
-
-def _since_last(t: Tx, rows: Sequence[Tx]) -> float:
-    return min((_days(t.at - r.at) for r in _within(rows, t.at, 30) if r.at < t.at), default=30.0)
 
 
 def _mean(rows: Sequence[Tx]) -> float:
@@ -469,7 +474,6 @@ def test_amounts_are_compared_with_the_customers_other_payments() -> None:
     assert feature(found, "customer_amount_ratio_before_7d") == 90 / 30
     assert feature(found, "customer_max_ratio_30d") == 90 / 30
     assert feature(found, "customer_peak_7d") == 20 / 20
-    assert feature(found, "customer_days_since_last") == 3.0
     assert feature(found, "customer_amount_spread_30d") == pytest.approx(sqrt(200 / 3))
     expected = 70 / sqrt((200 + 20**2) / 4)
     assert feature(found, "customer_amount_deviation_30d") == pytest.approx(expected)
@@ -481,7 +485,6 @@ def test_a_first_payment_is_compared_with_nothing() -> None:
     ratios = {n: v for n, v in found.items() if "_ratio_" in n or "_peak_" in n}
     assert set(ratios.values()) == {1.0}
     assert found["customer_amount_deviation_30d"] == found["customer_amount_spread_30d"] == 0.0
-    assert found["customer_days_since_last"] == found["terminal_days_since_last"] == 30.0
     assert found["terminal_days_since_fraud"] == found["terminal_days_clean"] == 37.0
 
 
@@ -502,6 +505,20 @@ def test_frauds_of_usual_amounts_are_told_from_unusual_ones() -> None:
     assert feature(found, "terminal_fraud_excess_30d") == pytest.approx((1.2 + 5.0) / 2)
     assert feature(found, "terminal_days_since_fraud") == 10.0
     assert feature(found, "terminal_days_clean") == 0.0
+
+
+def test_a_run_of_frauds_begins_after_the_last_day_with_another_transaction() -> None:
+    ago = [("fraud", 30), ("clean", 25), ("first", 21), ("also", 21), ("last", 9), ("late", 7)]
+    rows = [Tx(i, AT - timedelta(days=days)) for i, days in ago]
+    labels = [Label(r.id, r.day, r.day + timedelta(days=7)) for r in rows if r.id != "clean"]
+    with store([*rows, Tx("x", AT)], labels) as tables:
+        found = tables.features(AT.date(), AT.date())
+    assert feature(found, "terminal_fraud_run_days") == 21
+    assert feature(found, "terminal_fraud_run_days_at_most") == 25
+    with store([*rows, Tx("other", AT - timedelta(days=9)), Tx("x", AT)], labels) as tables:
+        found = tables.features(AT.date(), AT.date())
+    assert feature(found, "terminal_fraud_run_days") == 0
+    assert feature(found, "terminal_fraud_run_days_at_most") == 0
 
 
 def test_one_day_reads_few_days_row_by_row() -> None:

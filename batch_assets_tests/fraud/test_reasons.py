@@ -90,8 +90,16 @@ def test_a_share_of_frauds_is_told_in_numbers_of_payments() -> None:
             "amount 90.00 EUR, 1.5 standard deviations below the mean of this customer's others "
             "of 30 days",
         ),
-        ("customer_days_since_last", 0.01, "14 minutes since the last payment of this customer"),
-        ("terminal_days_since_last", 30.0, "no earlier payment at this terminal in 30 days"),
+        (
+            "terminal_fraud_run_days",
+            21,
+            "nothing but known frauds at this terminal 21 to 8 days ago",
+        ),
+        (
+            "terminal_fraud_run_days_at_most",
+            0,
+            "the known frauds at this terminal, if any, were followed by other payments",
+        ),
         ("terminal_days_since_fraud", 8.2, "the last known fraud at this terminal was 8 days ago"),
         ("terminal_fraud_count_30d", 1, "1 known fraud at this terminal 7 to 37 days ago"),
         ("customer_fraud_count_30d", 0, "no known fraud of this customer 7 to 37 days ago"),

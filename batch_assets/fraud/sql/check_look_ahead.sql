@@ -35,8 +35,7 @@ customer AS (
         avg(p.amount) FILTER (p.at <= s.at - INTERVAL 7 DAY) AS before_7d,
         stddev_pop(p.amount) FILTER (p.transaction_id <> s.transaction_id) AS spread,
         max(p.amount) FILTER (p.at < s.at AND p.at > s.at - INTERVAL 7 DAY)::DOUBLE AS max_7d,
-        max(p.amount) FILTER (p.at < s.at)::DOUBLE AS max_30d,
-        max(p.at) FILTER (p.at < s.at) AS last_at
+        max(p.amount) FILTER (p.at < s.at)::DOUBLE AS max_30d
     FROM sample AS s
     JOIN past AS p
         ON p.customer_id = s.customer_id AND p.at <= s.at AND p.at > s.at - INTERVAL 30 DAY
@@ -72,13 +71,24 @@ settled AS (
         AND p.at > s.at - INTERVAL 37 DAY
     GROUP BY s.transaction_id
 ),
--- The terminal's transactions of 30 days, whose labels are not known yet.
-recent AS (
-    SELECT s.transaction_id, max(p.at) AS last_at
+-- The last day with a transaction at the terminal that is not known as fraud, of 8 to 37 days ago.
+clean AS (
+    SELECT s.transaction_id, max(p.day) FILTER (coalesce(p.known_on > s.day, true)) AS clean_day
     FROM sample AS s
-    JOIN past AS p
-        ON p.terminal_id = s.terminal_id AND p.at < s.at AND p.at > s.at - INTERVAL 30 DAY
+    JOIN past AS p ON p.terminal_id = s.terminal_id AND p.day BETWEEN s.day - 37 AND s.day - 8
     GROUP BY s.transaction_id
+),
+-- The known frauds since then.
+run AS (
+    SELECT
+        s.transaction_id,
+        s.day - min(p.day) AS days,
+        coalesce(s.day - any_value(c.clean_day), 37) AS clean_days
+    FROM sample AS s
+    JOIN past AS p ON p.terminal_id = s.terminal_id AND p.day BETWEEN s.day - 37 AND s.day - 8
+    JOIN clean AS c ON c.transaction_id = s.transaction_id
+    WHERE p.known_on <= s.day AND p.day > coalesce(c.clean_day, p.day - 1)
+    GROUP BY s.transaction_id, s.day
 ),
 -- Grain: a known fraud at the terminal; in thousandths of what else its customer paid that week.
 compared_frauds AS (
@@ -146,20 +156,20 @@ compared AS (
             ),
             ('customer_max_ratio_30d', s.customer_max_ratio_30d, coalesce(s.amount / nullif(c.max_30d, 0), 1)),
             ('customer_peak_7d', s.customer_peak_7d, coalesce(c.max_7d / nullif(c.others_30d, 0), 1)),
-            ('customer_days_since_last', s.customer_days_since_last, coalesce(epoch(s.at - c.last_at) / 86400, 30)),
-            ('terminal_days_since_last', s.terminal_days_since_last, coalesce(epoch(s.at - r.last_at) / 86400, 30)),
             ('customer_fraud_count_30d', s.customer_fraud_count_30d, coalesce(d.frauds, 0)),
             ('customer_days_since_fraud', s.customer_days_since_fraud, coalesce(epoch(s.at - d.fraud_at) / 86400, 37)),
             ('terminal_fraud_count_30d', s.terminal_fraud_count_30d, t.frauds_30d),
             ('terminal_usual_fraud_count_30d', s.terminal_usual_fraud_count_30d, coalesce(e.usual, 0)),
             ('terminal_fraud_excess_30d', s.terminal_fraud_excess_30d, coalesce(e.excess, 0)),
             ('terminal_days_since_fraud', s.terminal_days_since_fraud, coalesce(epoch(s.at - t.fraud_at) / 86400, 37)),
-            ('terminal_days_clean', s.terminal_days_clean, coalesce(epoch(t.last_at - t.fraud_at) / 86400, 37))
+            ('terminal_days_clean', s.terminal_days_clean, coalesce(epoch(t.last_at - t.fraud_at) / 86400, 37)),
+            ('terminal_fraud_run_days', s.terminal_fraud_run_days, coalesce(r.days, 0)),
+            ('terminal_fraud_run_days_at_most', s.terminal_fraud_run_days_at_most, coalesce(r.clean_days, 0))
         ]::STRUCT(feature VARCHAR, found DOUBLE, expected DOUBLE)[]) AS one
     FROM sample AS s
     JOIN customer AS c USING (transaction_id)
     JOIN settled AS t USING (transaction_id)
-    LEFT JOIN recent AS r USING (transaction_id)
+    LEFT JOIN run AS r USING (transaction_id)
     LEFT JOIN excess AS e USING (transaction_id)
     LEFT JOIN defrauded AS d USING (transaction_id)
 )

@@ -9,7 +9,6 @@ SELECT
     sum(amount)::DECIMAL(38, 2) AS amount_sum,
     sum(capped * capped)::DECIMAL(38, 0) AS amount_squares,
     max(amount) AS amount_max,
-    max(happened_at) AS last_at,
     day
 FROM (
     SELECT *, least(abs((amount::DECIMAL(38, 2) * 100)::HUGEINT), 1_000_000_000_000) AS capped

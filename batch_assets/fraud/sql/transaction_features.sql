@@ -102,7 +102,49 @@ fraud_steps AS (
     WHERE greatest(happened_at + to_days(after_days), known_on::TIMESTAMP) < $last_day + 1
 ),
 
--- Grain: a scored row, a row of an earlier edge day (without id), or a step (without paid_at).
+-- Grain: a terminal, a scored day (today) and a day with frauds there that are known today.
+terminal_fraud_days AS (
+    SELECT visited.terminal_id, visited.today, frauds.day, count(*) AS frauds
+    FROM (SELECT DISTINCT terminal_id, day AS today FROM scored) AS visited
+    JOIN frauds
+        ON visited.terminal_id = frauds.terminal_id
+        AND frauds.day BETWEEN visited.today - 37 AND visited.today - 8
+        AND frauds.known_on <= visited.today
+    GROUP BY ALL
+),
+
+-- Grain: a terminal and scored day. ``clean_day`` is the last one with a transaction that is not
+-- known as fraud.
+terminal_clean_days AS (
+    SELECT visited.terminal_id, visited.today, max(terminal_days.day) AS clean_day
+    FROM (SELECT DISTINCT terminal_id, today FROM terminal_fraud_days) AS visited
+    JOIN terminal_days
+        ON visited.terminal_id = terminal_days.terminal_id
+        AND terminal_days.day BETWEEN visited.today - 37 AND visited.today - 8
+    LEFT JOIN terminal_fraud_days AS known
+        ON visited.terminal_id = known.terminal_id
+        AND visited.today = known.today
+        AND terminal_days.day = known.day
+    WHERE terminal_days.tx_count > coalesce(known.frauds, 0)
+    GROUP BY ALL
+),
+
+-- Grain: a terminal and scored day, where only frauds happened since the clean day. In days, for
+-- when a run of frauds began tells when it may end.
+terminal_runs AS (
+    SELECT
+        known.terminal_id,
+        known.today,
+        known.today - min(known.day) AS run_days,
+        coalesce(known.today - any_value(clean.clean_day), 37) AS clean_days
+    FROM terminal_fraud_days AS known
+    LEFT JOIN terminal_clean_days AS clean
+        ON known.terminal_id = clean.terminal_id AND known.today = clean.today
+    WHERE clean.clean_day IS NULL OR known.day > clean.clean_day
+    GROUP BY known.terminal_id, known.today
+),
+
+-- Grain: a scored row, a row of an earlier edge day (without id), or a step.
 -- ``spent`` is number and amount in one integer, number * 2^90 + hundredths: a window then needs one
 -- exact sum, not two. Taken apart in customer_totals. ``capped`` as in customer_days.
 customer_events AS (
@@ -111,8 +153,7 @@ customer_events AS (
         (amount::DECIMAL(38, 2) * 100)::HUGEINT AS hundredths,
         (1::HUGEINT << 90) + hundredths AS spent,
         least(abs(hundredths), 1_000_000_000_000) AS capped,
-        capped * capped AS square,
-        happened_at AS paid_at
+        capped * capped AS square
     FROM (
         SELECT * FROM scored
         UNION ALL BY NAME
@@ -140,8 +181,7 @@ customer_whole_days AS (
         sum((tx_count::HUGEINT << 90) + (amount_sum * 100)::HUGEINT) AS spent_30d,
         sum(amount_squares::HUGEINT) AS squares_30d,
         max(amount_max) FILTER (day > $last_day - 7) AS max_7d,
-        max(amount_max) AS max_30d,
-        max(last_at) AS last_at
+        max(amount_max) AS max_30d
     FROM customer_days
     WHERE
         day BETWEEN $last_day - 29 AND $first_day - 15
@@ -152,14 +192,13 @@ customer_whole_days AS (
 
 customer_sums AS (
     SELECT
-        * EXCLUDE (spent, capped, paid_at, frauds, fraud_at),
+        * EXCLUDE (spent, capped, frauds, fraud_at),
         sum(spent) OVER window_1d AS spent_1d,
         sum(spent) OVER window_7d AS spent_7d,
         sum(spent) OVER window_30d AS spent_30d,
         sum(square) OVER window_30d AS squares_30d,
         max(amount) OVER earlier_7d AS max_7d,
         max(amount) OVER earlier_30d AS max_30d,
-        max(paid_at) OVER earlier_30d AS last_at,
         sum(frauds) OVER so_far AS frauds,
         max(fraud_at) OVER so_far AS fraud_at
     FROM customer_events
@@ -197,7 +236,7 @@ customer_sums AS (
 customer_totals AS (
     SELECT
         scored.* EXCLUDE (
-            spent_1d, spent_7d, spent_30d, square, squares_30d, max_7d, max_30d, last_at, frauds
+            spent_1d, spent_7d, spent_30d, square, squares_30d, max_7d, max_30d, frauds
         ),
         scored.spent_1d AS all_1d,
         scored.spent_7d + coalesce(whole_days.spent_7d, 0) AS all_7d,
@@ -227,7 +266,6 @@ customer_totals AS (
         ) / nullif(100 * other_count_30d, 0)::DOUBLE AS other_spread_30d,
         greatest(scored.max_7d, whole_days.max_7d)::DOUBLE AS max_7d,
         greatest(scored.max_30d, whole_days.max_30d)::DOUBLE AS max_30d,
-        greatest(scored.last_at, whole_days.last_at) AS last_at,
         coalesce(scored.frauds, 0) >> 80 AS frauds_30d
     FROM (SELECT * FROM customer_sums WHERE transaction_id IS NOT NULL) AS scored
     LEFT JOIN customer_whole_days AS whole_days ON scored.customer_id = whole_days.customer_id
@@ -267,8 +305,6 @@ terminal_events AS (
         ) AS customer_amount_deviation_30d,
         coalesce(amount::DOUBLE / nullif(max_30d, 0), 1) AS customer_max_ratio_30d,
         coalesce(max_7d / nullif(other_mean_30d, 0), 1) AS customer_peak_7d,
-        coalesce((epoch_us(happened_at) - epoch_us(last_at))::DOUBLE / 86_400_000_000::DOUBLE, 30)
-            AS customer_days_since_last,
         frauds_30d::INTEGER AS customer_fraud_count_30d,
         CASE
             WHEN fraud_at > happened_at - INTERVAL 37 DAYS
@@ -284,7 +320,7 @@ terminal_events AS (
         1 AS tx_count,
         happened_at AS paid_at
     FROM earlier
-    WHERE terminal_id IN (SELECT terminal_id FROM scored)
+    WHERE day <= $last_day - 7 AND terminal_id IN (SELECT terminal_id FROM scored)
     UNION ALL BY NAME
     SELECT
         terminal_id,
@@ -301,16 +337,14 @@ terminal_events AS (
 terminal_whole_days AS (
     SELECT
         terminal_id,
-        sum(tx_count) FILTER (day BETWEEN $last_day - 13 AND $first_day - 9) AS count_7d,
-        sum(tx_count) FILTER (day <= $first_day - 9) AS count_30d,
-        max(last_at) FILTER (day <= $first_day - 9) AS settled_at,
-        max(last_at) FILTER (day > $last_day - 30) AS last_at
+        sum(tx_count) FILTER (day > $last_day - 14) AS count_7d,
+        sum(tx_count) AS count_30d,
+        max(last_at) AS settled_at
     FROM terminal_days
     WHERE
         day BETWEEN $last_day - 36 AND $first_day - 31
         OR day BETWEEN $last_day - 29 AND $first_day - 15
         OR day BETWEEN $last_day - 13 AND $first_day - 9
-        OR day BETWEEN $last_day - 6 AND $first_day - 2
     GROUP BY terminal_id
 ),
 
@@ -321,7 +355,6 @@ terminal_sums AS (
         sum(tx_count) OVER window_7d AS count_7d,
         sum(tx_count) OVER window_30d AS count_30d,
         max(paid_at) OVER window_30d AS settled_at,
-        max(paid_at) OVER earlier_30d AS last_at,
         sum(frauds) OVER so_far AS frauds,
         sum(excess) OVER so_far AS excess,
         max(fraud_at) OVER so_far AS fraud_at
@@ -339,11 +372,6 @@ terminal_sums AS (
             PARTITION BY terminal_id ORDER BY happened_at
             RANGE BETWEEN INTERVAL '36 DAYS 23:59:59.999999' PRECEDING AND INTERVAL 7 DAYS PRECEDING
         ),
-        earlier_30d AS (
-            PARTITION BY terminal_id ORDER BY happened_at
-            RANGE BETWEEN INTERVAL '29 DAYS 23:59:59.999999' PRECEDING
-            AND INTERVAL '00:00:00.000001' PRECEDING
-        ),
         so_far AS (
             PARTITION BY terminal_id ORDER BY happened_at
             RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
@@ -353,21 +381,24 @@ terminal_sums AS (
 terminal_totals AS (
     SELECT
         scored.* EXCLUDE (
-            count_1d, count_7d, count_30d, settled_at, last_at, frauds, excess
+            count_1d, count_7d, count_30d, settled_at, frauds, excess
         ),
         coalesce(scored.count_1d, 0) AS count_1d,
         coalesce(scored.count_7d, 0) + coalesce(whole_days.count_7d, 0) AS count_7d,
         coalesce(scored.count_30d, 0) + coalesce(whole_days.count_30d, 0) AS count_30d,
         greatest(scored.settled_at, whole_days.settled_at) AS settled_at,
-        greatest(scored.last_at, whole_days.last_at) AS last_at,
         coalesce(scored.frauds, 0) & ((1::HUGEINT << 40) - 1) AS frauds_1d,
         (coalesce(scored.frauds, 0) >> 40) & ((1::HUGEINT << 40) - 1) AS frauds_7d,
         coalesce(scored.frauds, 0) >> 80 AS frauds_30d,
         (coalesce(scored.excess, 0) + (1::HUGEINT << 63)) >> 64 AS usual_frauds_30d,
         coalesce(scored.excess, 0) - (usual_frauds_30d << 64) AS excess_30d,
-        fraud_at > happened_at - INTERVAL 37 DAYS AS after_fraud
+        fraud_at > happened_at - INTERVAL 37 DAYS AS after_fraud,
+        coalesce(runs.run_days, 0) AS run_days,
+        coalesce(runs.clean_days, 0) AS clean_days
     FROM (SELECT * FROM terminal_sums WHERE transaction_id IS NOT NULL) AS scored
     LEFT JOIN terminal_whole_days AS whole_days ON scored.terminal_id = whole_days.terminal_id
+    LEFT JOIN terminal_runs AS runs
+        ON scored.terminal_id = runs.terminal_id AND scored.day = runs.today
 )
 
 SELECT
@@ -397,9 +428,6 @@ SELECT
     customer_amount_deviation_30d,
     customer_max_ratio_30d,
     customer_peak_7d,
-    customer_days_since_last,
-    coalesce((epoch_us(happened_at) - epoch_us(last_at))::DOUBLE / 86_400_000_000::DOUBLE, 30)
-        AS terminal_days_since_last,
     customer_fraud_count_30d,
     customer_days_since_fraud,
     frauds_30d::INTEGER AS terminal_fraud_count_30d,
@@ -416,6 +444,8 @@ SELECT
             THEN (epoch_us(settled_at) - epoch_us(fraud_at))::DOUBLE / 86_400_000_000::DOUBLE
         ELSE 37
     END AS terminal_days_clean,
+    run_days::INTEGER AS terminal_fraud_run_days,
+    clean_days::INTEGER AS terminal_fraud_run_days_at_most,
     day
 FROM terminal_totals
 ORDER BY day, happened_at, transaction_id
