@@ -208,9 +208,11 @@ class Pipeline:
             self.build(step, days)
 
     def _salt(self, version: str | None, rows: pa.RecordBatch, expected: int) -> str:
-        """Of a model; loaded anew, as another process may have changed how it computes."""
-        self._scorers.clear()
+        """Of a model; loaded anew if another process has changed how it is computed."""
         scorer = self.scorer(version)
+        if not scorer.is_current():
+            self._scorers.clear()
+            scorer = self.scorer(version)
         scorer.prepare(rows, expected)
         return scorer.salt
 

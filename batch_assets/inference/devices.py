@@ -1,5 +1,7 @@
 """Which devices there are, and which of them compute."""
 
+import os
+
 import torch
 
 from batch_assets.errors import BatchAssetsError
@@ -40,6 +42,13 @@ def resolve_device(wanted: str = "auto") -> tuple[torch.device, str]:
     """
     device = torch.device(allowed_devices(wanted)[0])
     return device, device_note(str(device), wanted)
+
+
+def usual_threads(device: torch.device) -> int:
+    """On a CPU the cores that this process may use; elsewhere two, that copies overlap."""
+    if device.type != "cpu":
+        return 2
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def device_name(device: str) -> str | None:

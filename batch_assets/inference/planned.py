@@ -83,6 +83,12 @@ class PlannedNetwork:
                     self._adopt(kept)
             return self._plan
 
+    def is_current(self) -> bool:
+        """Whether the plan is still the one that counts, which another process may change."""
+        if self._plan is None or self._tuning is None:
+            return True
+        return self._tuning.read_plan(self._kind, self._wanted) == self._plan
+
     def salt(self, plan: ComputePlan) -> str:
         """What tells apart results of other bits: model version, device and plan."""
         return f"{self._version} | {self._kind} | {plan.salt}"

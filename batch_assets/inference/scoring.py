@@ -5,20 +5,18 @@ cut: all is computed by one plan, in batches between whose sizes results do not 
 size, the tail padded.
 """
 
-import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 
 import numpy as np
 import pyarrow as pa
-import torch
 from torch import nn
 
 from batch_assets.errors import BatchAssetsError
 from batch_assets.inference.batches import column_of, feature_matrix, recut
 from batch_assets.inference.blocks import Block, as_binary, check_finite, counted
 from batch_assets.inference.compute import Compute, Job
-from batch_assets.inference.devices import resolve_device
+from batch_assets.inference.devices import resolve_device, usual_threads
 from batch_assets.inference.known import Known, first_of_each, row_keys
 from batch_assets.inference.plan import ComputePlan
 from batch_assets.inference.planned import PlannedNetwork, Results
@@ -90,7 +88,7 @@ class Scorer:
             raise BatchAssetsError(f"threads is {threads}: at least one has to compute.")
         self.features = tuple(features)
         self.device, self.device_note = resolve_device(device)
-        self.threads = threads or _usual_threads(self.device)
+        self.threads = threads or usual_threads(self.device)
         self._precision = precision
         self._column = column
         self._version = version or (tuning.model if tuning else "")
@@ -124,6 +122,10 @@ class Scorer:
         version; ``prepare`` shows them.
         """
         return self._model.salt(self._model.prepare(None))
+
+    def is_current(self) -> bool:
+        """Whether ``salt`` would be the same of a scorer that was loaded now."""
+        return self._model.is_current()
 
     def prepare(self, batch: pa.RecordBatch, rows_expected: int = 0) -> ComputePlan:
         """Choose how this model is computed, if that was never done, on these rows.
@@ -290,10 +292,3 @@ class Scorer:
                 all_rows[found] = were_known
             all_rows[missing] = computed[same_as]
         return results
-
-
-def _usual_threads(device: torch.device) -> int:
-    """On a CPU the cores that this process may use; elsewhere two, that copies overlap."""
-    if device.type != "cpu":
-        return 2
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

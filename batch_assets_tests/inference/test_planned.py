@@ -90,6 +90,18 @@ def test_of_two_that_plan_at_once_one_counts_for_both(tmp_path: Path) -> None:
     assert late.prepare(ROWS) == first
 
 
+def test_whoever_has_a_plan_learns_that_another_process_changed_it(tmp_path: Path) -> None:
+    tuning = Tuning(tmp_path / "sizes.json", "m")
+    model = planned(Sized(), tuning)
+    assert model.is_current()
+    plan = model.prepare(ROWS)
+    assert model.is_current()
+    other = ComputePlan("fp32", batch_rows=256, largest=256)
+    assert tuning.keep_plan(other, KIND, "fp32", replaces=plan) == other
+    assert not model.is_current()
+    assert planned(Sized(), tuning).prepare(ROWS) == other
+
+
 def test_a_pinned_size_that_does_not_fit_any_more_changes_the_plan_for_good(
     tmp_path: Path,
 ) -> None:

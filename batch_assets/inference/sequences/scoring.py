@@ -4,7 +4,6 @@ As for rows of one shape, how the input is cut and which batches are chosen leav
 result: see :mod:`batch_assets.inference.sequences.lengths`.
 """
 
-import os
 import time
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -17,7 +16,7 @@ import torch
 from torch import nn
 
 from batch_assets.errors import BatchAssetsError
-from batch_assets.inference.devices import resolve_device
+from batch_assets.inference.devices import resolve_device, usual_threads
 from batch_assets.inference.memory import memory_budget
 from batch_assets.inference.scoring import SCORE, VECTOR
 from batch_assets.inference.sequences.budgets import Budgets
@@ -96,7 +95,7 @@ class SequenceScorer:
         self.column, self.features = column, features
         self.device, self.device_note = resolve_device(device)
         self.precision = precision
-        self.threads = threads or _usual_threads(self.device)
+        self.threads = threads or usual_threads(self.device)
         self._encoded = encoded
         self._host_threads = host_threads
         self._window_bytes = window_bytes
@@ -247,13 +246,6 @@ class SequenceScorer:
                     pool.shutdown(cancel_futures=True)
         finally:
             torch.set_num_threads(self._torch_threads)
-
-
-def _usual_threads(device: torch.device) -> int:
-    """On a CPU the cores that this process may use; elsewhere two, that copies overlap."""
-    if device.type != "cpu":
-        return 2
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _finished(pending: set[Future[Done]], stats: EngineStats) -> set[Future[Done]]:
