@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from batch_assets.fraud import tables
+from batch_assets.fraud.feature_rows import own_columns
 from batch_assets.fraud.keys import CLEAN, LABELS, RATES, TOTALS, State, Step, days_between
 from batch_assets.fraud.landing import digest
 from batch_assets.fraud.own_files import INPUTS, OWN, OwnFeatureError, OwnFile, own_files
@@ -116,8 +118,8 @@ def columns_at(state: State, step: OwnStep, transactions: pa.Table) -> pa.Table:
     """The file's columns of transactions, each from what was known when it happened.
 
     Args:
-        transactions: columns of ``clean_transactions``; stored ones, which these take the place
-            of, or new ones.
+        transactions: columns of ``clean_transactions``, null where one is missing; stored ones,
+            which these take the place of, or new ones.
 
     Returns:
         ``transaction_id`` and ``<file>__<column>`` (float64), by ``happened_at``.
@@ -125,7 +127,7 @@ def columns_at(state: State, step: OwnStep, transactions: pa.Table) -> pa.Table:
     Raises:
         OwnFeatureError: the statement fails, or gives not exactly one row for one of them.
     """
-    given = transactions.select(tables.CLEAN_TRANSACTIONS.schema.names)
+    given = _with_all_columns(transactions)
     moments: dict[datetime, set[str]] = {}
     for row in given.select(["transaction_id", "happened_at"]).to_pylist():
         moments.setdefault(row["happened_at"], set()).add(row["transaction_id"])
@@ -145,6 +147,39 @@ def columns_at(state: State, step: OwnStep, transactions: pa.Table) -> pa.Table:
                 )
             found.append(rows)
     return pa.concat_tables(found)
+
+
+def _with_all_columns(transactions: pa.Table) -> pa.Table:
+    held, schema = set(transactions.column_names), tables.CLEAN_TRANSACTIONS.schema
+    columns = [
+        transactions[f.name] if f.name in held else pa.nulls(len(transactions), f.type)
+        for f in schema
+    ]
+    return pa.table(columns, names=schema.names).cast(schema)
+
+
+def columns_of_new(
+    state: State, transactions: pa.Table, features: Sequence[str]
+) -> dict[str, pa.ChunkedArray]:
+    """The features of one's own among a model's inputs, of transactions that no batch has seen.
+
+    Args:
+        transactions: see :func:`columns_at`.
+
+    Returns:
+        Feature -> values (float64) in the order of the transactions; {} if the model reads none.
+
+    Raises:
+        OwnFeatureError: see :func:`columns_at`; or there is no such feature any more.
+    """
+    found: dict[str, pa.ChunkedArray] = {}
+    for table, names in own_columns(state, features).items():
+        step = state.own[table.name]
+        assert isinstance(step, OwnStep)
+        rows = columns_at(state, step, transactions)
+        at = pc.index_in(transactions["transaction_id"], rows["transaction_id"])
+        found |= {name: rows[name].take(at) for name in names}
+    return found
 
 
 def _open_inputs(

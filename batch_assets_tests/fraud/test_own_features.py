@@ -12,7 +12,7 @@ import pytest
 from batch_assets.errors import BatchAssetsError
 from batch_assets.fraud import tables
 from batch_assets.fraud.keys import STEPS
-from batch_assets.fraud.own_features import columns_at, columns_of_day
+from batch_assets.fraud.own_features import columns_at, columns_of_day, columns_of_new
 from batch_assets.fraud.own_files import OwnFeatureError
 from batch_assets.fraud.pipeline import Pipeline
 from batch_assets.fraud.register import _check_features, sample_rows
@@ -357,6 +357,15 @@ def test_columns_of_new_transactions_are_those_that_they_have_once_stored(
     before = stored[rows["transaction_id"][5].as_py()]
     assert [row["transaction_id"] for row in found] == ["new"]
     assert found[0]["pace__recent"] == before["pace__recent"] + 1
+
+    few = rows.select(["transaction_id", "customer_id", "happened_at", "amount", "day"])
+    turned = few.take(pa.array([3, 0, 11]))
+    columns = columns_of_new(state, turned, ["amount", "pace__large", "pace__recent"])
+    assert list(columns) == ["pace__large", "pace__recent"]
+    for name, values in columns.items():
+        wanted = [stored[key][name] for key in turned["transaction_id"].to_pylist()]
+        assert values.to_pylist() == wanted
+    assert columns_of_new(state, turned, ["amount"]) == {}
 
 
 def test_the_rows_to_score_are_one_file_in_one_order_so_that_a_killed_run_goes_on(
