@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from batch_assets.serving.served import Served
     from batch_assets.serving.view import View
 
-MOST_READ = 50_000
-"""Vectors that the axes are computed from, at most: 13 MB of 64 numbers."""
+MOST_READ = 20_000
+"""Vectors that the axes are computed from, at most: 5 MB of 64 numbers."""
 BINS = 20
 Floats = npt.NDArray[np.float32]
 
