@@ -1,7 +1,6 @@
 """Predictions by key, and by what they are about: from memory, from Redis, from the store."""
 
-import threading
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -13,6 +12,7 @@ import pyarrow as pa
 
 from batch_assets.serving.blocks import Row, Value
 from batch_assets.serving.budget import Budget
+from batch_assets.serving.hot import HotRows
 from batch_assets.serving.stored import StoreUnreadable
 from batch_assets.serving.view import View
 from batch_assets.serving.views import Views
@@ -24,8 +24,6 @@ Before = datetime | tuple[datetime, Value]
 """Rows earlier than a moment; or, to go on behind a row, its moment and key."""
 MOST_DAYS = 4
 """In which a key is looked for in Redis; more only as long as days are being loaded."""
-ROW_OVERHEAD = 600
-"""Bytes of a row's dictionary beside its texts, and of its place in the list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,57 +58,6 @@ class Served(Protocol):
 
     @property
     def views(self) -> Views: ...
-
-
-class HotRows:
-    """Rows that were asked for, the last ones, bounded in bytes; safe to share between threads.
-
-    A row is remembered with the key of its day, and counts only as long as a view has that key.
-    """
-
-    def __init__(self, most_bytes: int) -> None:
-        self._most = most_bytes
-        self._rows: OrderedDict[Value, tuple[date, str, Row, int]] = OrderedDict()
-        self._lock = threading.Lock()
-        self.bytes = 0
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def get(self, view: View, key: Value) -> Row | None:
-        """The row of a key, if it is of this view."""
-        held = self._rows.get(key)
-        if held is None:
-            return None
-        day, version, row, _ = held
-        if view.days.get(day) != version:
-            return None
-        with self._lock:
-            if key in self._rows:
-                self._rows.move_to_end(key)
-        return row
-
-    def put(self, version: str, key: Value, row: Row) -> None:
-        """Remember a row of a day with this key."""
-        size = ROW_OVERHEAD + sum(len(v) for v in row.values() if isinstance(v, str | bytes))
-        with self._lock:
-            self._drop(key)
-            self._rows[key] = row[DAY], version, row, size
-            self.bytes += size
-            while self.bytes > self._most and self._rows:
-                self._drop(next(iter(self._rows)))
-
-    def keep_only(self, view: View) -> None:
-        """Forget rows of days that a view has not, or has anew."""
-        with self._lock:
-            gone = [k for k, held in self._rows.items() if view.days.get(held[0]) != held[1]]
-            for key in gone:
-                self._drop(key)
-
-    def _drop(self, key: Value) -> None:
-        held = self._rows.pop(key, None)
-        if held:
-            self.bytes -= held[3]
 
 
 class Lookups:

@@ -5,14 +5,13 @@ answer mixes two versions; a thread makes the next one when the tables have chan
 place by one assignment. Days that are the same in both are shared.
 """
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from batch_assets.serving.blocks import INDEX_BYTES, DayBlock, KeyIndex, Value
+from batch_assets.serving.blocks import DayBlock, KeyIndex, Value
 from batch_assets.serving.bloom import filter_bytes
 from batch_assets.serving.hashes import hash_of
 from batch_assets.storage.warehouse import Snapshot as Predictions
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
     from rbloom import Bloom
 
     from batch_assets.storage.vectors.search import Snapshot as Vectors
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -84,8 +81,3 @@ class View:
             return []
         wanted = hash_of(key)
         return [day for day, one in self._outside if one is None or wanted in one]
-
-    def loaded_bytes(self, day: date) -> int | None:
-        """What a day takes in memory, its part of the index included; None if it is not there."""
-        block = self.blocks.get(day)
-        return block.bytes + INDEX_BYTES * block.rows if block else None
