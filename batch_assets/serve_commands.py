@@ -2,7 +2,7 @@
 
 import sys
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -109,7 +109,7 @@ def _file() -> "KeyFile":
     return KeyFile(load_settings().home / FOLDER)
 
 
-def _shown(key: "ApiKey") -> dict[str, object]:
+def _shown(key: "ApiKey") -> dict[str, Any]:
     return {
         "id": key.id,
         "name": key.name,

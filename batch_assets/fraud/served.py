@@ -43,4 +43,15 @@ def fraud_workload() -> Workload:
         alerts=answers.alerts,
         explain=answers.explain,
         asset="fraud_predictions",
+        example={
+            "transaction_id": "E260430-10002163",
+            "customer_id": "K1914",
+            "terminal_id": "H777",
+            "happened_at": "2026-04-30T07:46:54Z",
+            "amount": 83.19,
+            "score": 0.0213,
+            "model_version": "1292bdc780cf2463",
+            "scored_at": "2026-05-01T02:03:11Z",
+            "day": "2026-04-30",
+        },
     )

@@ -22,6 +22,7 @@ from batch_assets.serving.openapi import describe
 from batch_assets.serving.pages import page_routes
 from batch_assets.serving.pool import Pool
 from batch_assets.serving.report_routes import report_routes
+from batch_assets.serving.score_routes import score_routes
 from batch_assets.serving.search_routes import search_routes
 from batch_assets.serving.security import Keys
 from batch_assets.serving.served import Served
@@ -90,7 +91,7 @@ def create_app(
         for one in served
     ]
     for one in mounted:
-        for routes in (lookup_routes, search_routes, report_routes):
+        for routes in (lookup_routes, search_routes, score_routes, report_routes):
             app.include_router(routes(one))
     app.include_router(catalogue_routes(mounted, settings.freshness_hours, settings.dagster_url))
     app.include_router(status_routes(mounted, stopping, metrics))

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
 from batch_assets.serving.answers import answer
-from batch_assets.serving.models import AnyRow
+from batch_assets.serving.fields import AnyRow
 from batch_assets.serving.mounted import Mounted
 
 

@@ -6,17 +6,16 @@ from urllib.parse import quote, urlencode
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from batch_assets.serving.answers import answer
-from batch_assets.serving.models import LONGEST_ID, MOST_ROWS, Ids, Moment
+from batch_assets.serving.fields import LONGEST_ID, MOST_ROWS, Moment
 from batch_assets.serving.mounted import Mounted
 from batch_assets.serving.view import View
-
-PathId = Annotated[str, Path(min_length=1, max_length=LONGEST_ID)]
 
 
 def lookup_routes(mounted: Mounted) -> APIRouter:
     """``predictions/{id}``, ``predictions:batch``, and ``{entity}/{id}`` of each entity."""
     router = mounted.router()
     key, models = mounted.workload.key, mounted.models
+    of_key, ids_model = models.id_of(key), models.ids
 
     @router.get(
         "/predictions/{id}",
@@ -24,7 +23,7 @@ def lookup_routes(mounted: Mounted) -> APIRouter:
         summary="One prediction",
         description=f"The prediction of one {key}.",
     )
-    async def prediction(request: Request, id: PathId) -> Response:
+    async def prediction(request: Request, id: Annotated[of_key, Path()]) -> Response:  # type: ignore[valid-type]
         async def ask(view: View) -> Response:
             found = (await mounted.find(view, [id])).get(id)
             if found is None:
@@ -39,8 +38,8 @@ def lookup_routes(mounted: Mounted) -> APIRouter:
         summary="Many predictions",
         description=f"The predictions of up to 1,000 {key}s, all of one state of the tables.",
     )
-    async def predictions(request: Request, body: Ids) -> Response:
-        ids = list(dict.fromkeys(body.ids))
+    async def predictions(request: Request, body: ids_model) -> Response:  # type: ignore[valid-type]
+        ids = list(dict.fromkeys(body.ids))  # type: ignore[attr-defined]
 
         async def ask(view: View) -> Response:
             found = await mounted.find(view, ids)
@@ -62,6 +61,8 @@ def lookup_routes(mounted: Mounted) -> APIRouter:
 
 
 def _entity_route(router: APIRouter, mounted: Mounted, name: str, column: str) -> None:
+    of_column = mounted.models.id_of(column)
+
     @router.get(
         f"/{name}/{{id}}",
         response_model=mounted.models.course(column),
@@ -71,7 +72,7 @@ def _entity_route(router: APIRouter, mounted: Mounted, name: str, column: str) -
     )
     async def entity(
         request: Request,
-        id: PathId,
+        id: Annotated[of_column, Path()],  # type: ignore[valid-type]
         limit: Annotated[int, Query(ge=1, le=MOST_ROWS, description="Rows a page.")] = 100,
         before: Annotated[
             Moment | None,
@@ -105,8 +106,8 @@ def _entity_route(router: APIRouter, mounted: Mounted, name: str, column: str) -
         return await mounted.of_one_view(ask)
 
 
-def _next(request: Request, mounted: Mounted, id: str, row: dict[str, Any], limit: int) -> str:
+def _next(request: Request, mounted: Mounted, id: Any, row: dict[str, Any], limit: int) -> str:
     time, key = row[mounted.workload.time], row[mounted.workload.key]
     query = urlencode({"limit": limit, "before": f"{time:%Y-%m-%dT%H:%M:%S.%fZ}", "before_id": key})
-    path = request.scope["route"].path.replace("{id}", quote(id, safe=""))
+    path = request.scope["route"].path.replace("{id}", quote(str(id), safe=""))
     return f"{path}?{query}"

@@ -1,109 +1,36 @@
 """What goes in and comes out, typed: models made from what a workload declares."""
 
-import re
 from collections.abc import Mapping
-from contextlib import suppress
-from datetime import UTC, date, datetime
+from datetime import date
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
 import pyarrow as pa
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    PlainValidator,
-    StringConstraints,
-    WithJsonSchema,
-    create_model,
-)
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from batch_assets.serving.fields import (
+    LABEL,
+    MOST_IDS,
+    MOST_NEIGHBOURS,
+    MOST_SCORED,
+    OF_VIEW,
+    PROVENANCE,
+    Day,
+    Id,
+    Number,
+    Strict,
+    id_type,
+    python_type,
+)
 from batch_assets.serving.workload import Workload
 
-MOST_IDS = 1_000
-MOST_NEIGHBOURS = 1_000
-MOST_ROWS = 1_000
-MOST_SCORED = 100
-LONGEST_ID = 200
-LARGEST = 1e15
-"""Numbers beyond it would not stay finite when squared in float32."""
-DAY_PATTERN = r"(19[7-9][0-9]|20[0-9]{2}|21[0-9]{2})-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
-MOMENT_PATTERN = DAY_PATTERN + (
-    r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?(Z|[+-](0[0-9]|1[0-4]):[0-5][0-9])"
-)
-_DAY, _MOMENT = re.compile(DAY_PATTERN), re.compile(MOMENT_PATTERN)
-
-
-def _day(value: Any) -> date:
-    if isinstance(value, str) and _DAY.fullmatch(value):
-        with suppress(ValueError):
-            return date.fromisoformat(value)
-    raise ValueError("should be a day such as 2026-03-01, of the years 1970 to 2199")
-
-
-def _moment(value: Any) -> datetime:
-    if isinstance(value, str) and _MOMENT.fullmatch(value):
-        with suppress(ValueError):
-            return datetime.fromisoformat(value).astimezone(UTC)
-    raise ValueError("should be a moment such as 2026-03-01T12:00:00Z, of the years 1970 to 2199")
-
-
-def _text(kind: str, pattern: str) -> WithJsonSchema:
-    return WithJsonSchema({"type": "string", "format": kind, "pattern": f"^{pattern}$"})
-
-
-Day = Annotated[date, PlainValidator(_day), _text("date", DAY_PATTERN)]
-Moment = Annotated[datetime, PlainValidator(_moment), _text("date-time", MOMENT_PATTERN)]
-Id = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_ID)]
-Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)]
-
-
-class Strict(BaseModel):
-    """Fields of exactly the type that is said, and no others."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-
-class Ids(Strict):
-    """Which predictions."""
-
-    ids: list[Id] = Field(min_length=1, max_length=MOST_IDS)
-
-
-Source = Literal["memory", "redis", "store", "realtime"]
-LABEL = (
-    Literal[0, 1] | None,
-    Field(description="What has become known since; null: nothing."),
-)
-PROVENANCE: Mapping[str, Any] = {
-    "label": LABEL,
-    "source": (
-        Source,
-        Field(description="memory, redis and store: a batch scored it; realtime: this server did."),
-    ),
-    "stale": (bool, Field(description="Older than the freshness policy allows.")),
-    "age_seconds": (float, Field(ge=0, description="Since it was scored.")),
-    "view": (int, Field(description="Number of the state of the tables that was read.")),
-}
-
-
-OF_VIEW: Mapping[str, Any] = {
-    "model_version": (str | None, Field(description="Which model's.")),
-    "scored_at": (datetime | None, Field(description="When predictions were last published.")),
-    "stale": PROVENANCE["stale"],
-    "age_seconds": (float | None, Field(description="Since then.")),
-    "view": PROVENANCE["view"],
-}
-
-
-class AnyRow(BaseModel):
-    """Fields that the workload decides."""
-
-    model_config = ConfigDict(extra="allow")
+VIEW = {"view": PROVENANCE["view"]}
+EXAMPLE = {"label": None, "source": "memory", "stale": False, "age_seconds": 3_600.0, "view": 12}
+Fields = Mapping[str, Any]
 
 
 class Models:
-    """The models of one workload.
+    """The models of one workload, each with an example.
 
     Args:
         workload: whose.
@@ -112,161 +39,176 @@ class Models:
     def __init__(self, workload: Workload) -> None:
         self.workload = workload
         self._name = workload.name.title().replace("_", "")
+        self._example = {**workload.example, **EXAMPLE}
+        self._example_key = workload.example.get(workload.key)
+        moments = {n: workload.example.get(n) for n in ("model_version", "scored_at")}
+        self._example_of_view = {**moments, "stale": False, "age_seconds": 3_600.0, "view": 12}
+
+    def id_of(self, column: str) -> Any:
+        """Type of the values of a key or entity in a request."""
+        return id_type(self.workload.predictions.schema.field(column).type)
 
     @cached_property
     def prediction(self) -> type[BaseModel]:
         """A row of the predictions table with where it came from."""
-        return self._model("Prediction", {**self._columns(), **PROVENANCE})
+        return self._model("Prediction", {**self._columns(), **PROVENANCE}, self._example)
+
+    @cached_property
+    def ids(self) -> type[BaseModel]:
+        """Which predictions."""
+        of = self.id_of(self.workload.key)
+        fields = {"ids": (list[of], Field(min_length=1, max_length=MOST_IDS))}  # type: ignore[valid-type]
+        return self._request("Ids", fields, {"ids": [self._example_key]})
 
     @cached_property
     def predictions(self) -> type[BaseModel]:
         """What a batch look-up gives."""
-        return self._model(
-            "Predictions",
-            {
-                "predictions": (
-                    list[self.prediction],  # type: ignore[name-defined]
-                    Field(description="In the order of the ids; those without one are left out."),
-                ),
-                "missing": (list[str], Field(description="Ids that nobody has scored.")),
-                "stale": (bool, Field(description="Any of them is.")),
-                "view": (int, Field(description="All rows are of this state of the tables.")),
-            },
-        )
+        rows = list[self.prediction]  # type: ignore[name-defined]
+        of: Any = python_type(self._type(self.workload.key))
+        fields = {
+            "predictions": (rows, Field(description="In the order of the ids.")),
+            "missing": (list[of], Field(description="Ids that nobody has scored.")),
+            "stale": (bool, Field(description="Any of them is.")),
+            **VIEW,
+        }
+        shown = {"predictions": [self._example], "missing": [], "stale": False, "view": 12}
+        return self._model("Predictions", fields, shown)
+
+    def course(self, column: str) -> type[BaseModel]:
+        """The predictions of one entity."""
+        row, example = self.prediction, self._example
+        of = python_type(self._type(column))
+        fields = {
+            column: (of, Field(description="Whose.")),
+            "latest": (row, Field(description="The newest of the page: the risk now.")),
+            "highest": (row, Field(description="The one with the highest score of the page.")),
+            "predictions": (list[row], Field(description="Newest first.")),  # type: ignore[valid-type]
+            "next": (str | None, Field(description="Path of the next page; null: no more.")),
+            "stale": (bool, Field(description="The newest prediction is.")),
+            **VIEW,
+        }
+        shown: dict[str, Any] = {
+            "latest": example,
+            "highest": example,
+            "predictions": [example],
+            "next": None,
+        }
+        shown |= {column: example.get(column), "stale": False, "view": 12}
+        return self._model(f"Of_{column}", fields, shown)
+
+    @cached_property
+    def to_score(self) -> type[BaseModel]:
+        """Rows to be scored now."""
+        row = self.workload.request
+        assert row is not None
+        fields = {"rows": (list[row], Field(min_length=1, max_length=MOST_SCORED))}  # type: ignore[valid-type]
+        extra = row.model_config.get("json_schema_extra")
+        examples = extra.get("examples", []) if isinstance(extra, dict) else []
+        return self._request("Rows", fields, {"rows": examples})
+
+    @cached_property
+    def scored(self) -> type[BaseModel]:
+        """What became of them."""
+        rows = list[self.prediction]  # type: ignore[name-defined]
+        fields = {"predictions": (rows, Field(description="In the order of the rows.")), **VIEW}
+        shown = {"predictions": [{**self._example, "source": "realtime"}], "view": 12}
+        return self._model("Scored", fields, shown)
 
     @cached_property
     def alerts(self) -> type[BaseModel]:
         """The alerts of a day."""
-        reasons = {"reasons": (list[str], Field(default=[], description="What raised the score."))}
-        row = self._model("Alert", {**self._columns(), **PROVENANCE, **reasons}, extra="allow")
-        fields = {
-            "day": (date, Field(description="Which.")),
-            "alerts": (list[row], Field(description="Best first.")),  # type: ignore[valid-type]
-        }
-        return self._model("Alerts", {**fields, **OF_VIEW})
-
-    def course(self, column: str) -> type[BaseModel]:
-        """The predictions of one entity."""
-        row = self.prediction
-        return self._model(
-            f"Of_{column}",
-            {
-                column: (str, Field(description="Whose.")),
-                "latest": (row, Field(description="The newest of the page: the risk now.")),
-                "highest": (row, Field(description="The highest score of the page.")),
-                "predictions": (list[row], Field(description="Newest first.")),  # type: ignore[valid-type]
-                "next": (str | None, Field(description="Path of the next page; null: no more.")),
-                "stale": (bool, Field(description="The newest prediction is.")),
-                "view": (int, Field(description="All rows are of this state of the tables.")),
-            },
-        )
+        reasons: Any = list[str], Field(default=[], description="What raised the score.")
+        fields = {**self._columns(), **PROVENANCE, "reasons": reasons}
+        example = {**self._example, "reasons": ["amount 83.19 EUR, 2.7 times the usual"]}
+        row = self._model("Alert", fields, example, extra="allow")
+        alerts = (list[row], Field(description="Best first."))  # type: ignore[valid-type]
+        of_day = {"day": (date, Field(description="Which.")), "alerts": alerts, **OF_VIEW}
+        shown = {"day": self._example.get("day"), "alerts": [example], **self._example_of_view}
+        return self._model("Alerts", of_day, shown)
 
     @cached_property
     def search(self) -> type[BaseModel]:
         """What to search for, and where."""
-        workload = self.workload
-        size = workload.vectors.dimensions
+        workload, size = self.workload, self.workload.vectors.dimensions
+        of_key, k = self.id_of(workload.key), Annotated[int, Field(ge=1, le=MOST_NEIGHBOURS)]
+        length = {"min_length": size, "max_length": size}
+        of_model = "Of the model that made `vector`; the live one by default."
         fields: dict[str, Any] = {
-            workload.key: (Id, Field(default=None, description="Whose neighbours are asked for.")),
-            "vector": (
-                list[Number],
-                Field(
-                    default=None,
-                    min_length=size,
-                    max_length=size,
-                    description=f"Or a vector of {size} numbers.",
-                ),
-            ),
-            "model_version": (
-                Id,
-                Field(
-                    default=None,
-                    description="Of the model that made `vector`; the live one by default.",
-                ),
-            ),
-            "k": (
-                Annotated[int, Field(ge=1, le=MOST_NEIGHBOURS)],
-                Field(default=10, description="How many neighbours."),
-            ),
+            workload.key: _option(of_key, "Whose neighbours are asked for."),
+            "vector": _option(list[Number], f"Or a vector of {size} numbers.", **length),
+            "model_version": _option(Id, of_model),
+            "k": (k, Field(default=10, description="How many neighbours.")),
             "exact": (bool, Field(default=False, description="Compare with every vector.")),
-            "first_day": (Day, Field(default=None, description="Only of this day or later.")),
-            "last_day": (Day, Field(default=None, description="Only of this day or earlier.")),
+            "first_day": _option(Day, "Only of this day or later."),
+            "last_day": _option(Day, "Only of this day or earlier."),
         }
         for column in workload.equals:
-            fields[column] = (Id, Field(default=None, description=f"Only of this {column}."))
+            fields[column] = _option(self.id_of(column), f"Only of this {column}.")
         for column in workload.ranges:
-            fields[f"min_{column}"] = (Number, Field(default=None, description="Lowest."))
-            fields[f"max_{column}"] = (Number, Field(default=None, description="Highest."))
-        one = [{"required": [workload.key]}, {"required": ["vector"]}]
-        base = type("Search", (Strict,), {"model_config": {"json_schema_extra": {"oneOf": one}}})
-        return create_model(
-            f"{self._name}Search",
-            __base__=base,
-            __doc__=f"Either `{workload.key}` or `vector`, and what narrows the search.",
-            **fields,
-        )
+            fields[f"min_{column}"] = _option(Number, "Lowest.")
+            fields[f"max_{column}"] = _option(Number, "Highest.")
+        one_of = [{"required": [workload.key]}, {"required": ["vector"]}]
+        example = {workload.key: self._example_key, "k": 5}
+        return self._request("Search", fields, example, oneOf=one_of)
 
     @cached_property
     def neighbours(self) -> type[BaseModel]:
         """What a search found."""
-        vectors = self.workload.vectors
-        left_out = (vectors.vector, vectors.version_column)
-        columns = {
-            f.name: (_python_type(f.type) | None, Field(default=None))
-            for f in vectors.schema
-            if f.name not in left_out and not pa.types.is_fixed_size_binary(f.type)
-        }
-        extra = {
-            "distance": (float, Field(description="From the vector that was searched for.")),
+        spec, table = self.workload.vectors, self.workload.predictions.columns
+        shared = [field for field in spec.schema if field.name in table]
+        columns = {f.name: (python_type(f.type) | None, Field(default=None)) for f in shared}
+        of_row = {
+            "distance": (float, Field(description="From what was searched for.")),
             "label": LABEL,
+            "source": (str, Field(description="Where its vector was read.")),
         }
-        row = self._model("Neighbour", {**columns, **extra})
+        example = {f.name: self._example.get(f.name) for f in shared}
+        example |= {"distance": 0.0007, "label": 1, "source": "memory"}
+        row = self._model("Neighbour", {**columns, **of_row}, example)
+        share = "Share of the range that is indexed or in memory."
         fields = {
             "neighbours": (list[row], Field(description="Nearest first.")),  # type: ignore[valid-type]
             "exact": (bool, Field(description="Every vector was compared.")),
-            "index_coverage": (
-                float,
-                Field(ge=0, le=1, description="Share of the range that is indexed or in memory."),
-            ),
+            "index_coverage": (float, Field(ge=0, le=1, description=share)),
             "in_memory_days": (int, Field(description="Days of the range that are in memory.")),
-            "source": (str, Field(description="Where the vectors were read.")),
-            "other_model_days": (
-                int,
-                Field(description="Days of the range that another model scored: left out."),
-            ),
+            "other_model_days": (int, Field(description="Days left out: of another model.")),
+            "source": (str, Field(description="Where vectors were read, joined by a plus.")),
         }
-        return self._model("Neighbours", {**fields, **OF_VIEW})
+        shown = {"neighbours": [example], "exact": True, "index_coverage": 1.0, "source": "memory"}
+        shown |= {"in_memory_days": 45, "other_model_days": 0, **self._example_of_view}
+        return self._model("Neighbours", {**fields, **OF_VIEW}, shown)
+
+    def _type(self, column: str) -> pa.DataType:
+        return self.workload.predictions.schema.field(column).type
 
     def _columns(self) -> dict[str, Any]:
         """The predictions table's, with what each means."""
-        table = self.workload.predictions
-        known = (self.workload.key, self.workload.score, "model_version", "scored_at", "day")
+        always = (self.workload.key, self.workload.score, "model_version", "scored_at", "day")
         fields = {}
-        for name, (kind, meaning) in table.columns.items():
-            python = _python_type(kind)
-            fields[name] = (
-                python if name in known else python | None,
-                Field(description=meaning),
-            )
+        for name, (kind, meaning) in self.workload.predictions.columns.items():
+            python = python_type(kind)
+            of = python if name in always else python | None
+            fields[name] = (of, Field(description=meaning))
         return fields
 
     def _model(
-        self, name: str, fields: Mapping[str, Any], extra: Literal["allow", "ignore"] = "ignore"
+        self,
+        name: str,
+        fields: Fields,
+        example: Fields,
+        extra: Literal["allow", "ignore"] = "ignore",
     ) -> type[BaseModel]:
-        config = ConfigDict(extra=extra)
-        return create_model(f"{self._name}{name}", __config__=config, **fields)  # type: ignore[no-any-return, call-overload]
+        config = ConfigDict(extra=extra, json_schema_extra={"examples": [dict(example)]})
+        return create_model(f"{self._name}{name}", __config__=config, **fields)
+
+    def _request(
+        self, name: str, fields: Fields, example: Fields, **schema: Any
+    ) -> type[BaseModel]:
+        config = ConfigDict(json_schema_extra={"examples": [dict(example)], **schema})
+        base = type(name, (Strict,), {"model_config": config})
+        return create_model(f"{self._name}{name}", __base__=base, **fields)
 
 
-def _python_type(kind: pa.DataType) -> Any:
-    """What a value of an Arrow type is in JSON."""
-    if pa.types.is_timestamp(kind):
-        return datetime
-    if pa.types.is_date(kind):
-        return date
-    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        return float
-    if pa.types.is_integer(kind):
-        return int
-    if pa.types.is_boolean(kind):
-        return bool
-    return str
+def _option(kind: Any, meaning: str, **bounds: Any) -> tuple[Any, Any]:
+    """A field that may be left out, but not be null."""
+    return kind, Field(default=None, description=meaning, **bounds)

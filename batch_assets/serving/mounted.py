@@ -57,21 +57,22 @@ class Mounted:
 
     async def find(self, view: View, keys: Sequence[str]) -> dict[str, Found]:
         """Predictions by key: what a batch scored, else what this server scored."""
-        found, realtime = await self._scored(view, keys), self.served.realtime
+        found, realtime = await self.scored(view, keys), self.served.realtime
         if realtime is not None:
             for key in keys:
                 if key not in found and (one := realtime.get(key)) is not None:
                     found[key] = one
         return found
 
-    async def _scored(self, view: View, keys: Sequence[str]) -> dict[str, Found]:
+    async def scored(self, view: View, keys: Sequence[str]) -> dict[str, Found]:
         """What a batch scored; no thread is waited for unless the store has to be read."""
         lookups = self.served.lookups
         found = {key: one for key in keys if (one := lookups.in_memory(view, key)) is not None}
         if len(found) < len(keys):
             rest = [key for key in keys if key not in found and lookups.maybe(view, key)]
             if rest:
-                found.update(await self.lookups.run(lookups.from_store, view, rest))
+                stored = await self.lookups.run(lookups.from_store, view, rest)
+                found.update((str(key), one) for key, one in stored.items())
         return found
 
     async def course(
@@ -90,7 +91,7 @@ class Mounted:
         if realtime is not None:
             own = [one for one in realtime.of_entity(column, value) if self._is_before(one, before)]
             keys = [one.row[self.workload.key] for one in own]
-            batch = await self._scored(view, keys)
+            batch = await self.scored(view, keys)
             own = [one for one in own if one.row[self.workload.key] not in batch]
             found = heapq.nlargest(limit, [*found, *own], key=self._order)
         return found

@@ -87,7 +87,7 @@ class Observed:
         except Exception as error:
             problem = _problem_of(error)
             if not status:
-                await problem.response()(scope, receive, observed_send)  # type: ignore[arg-type]
+                await problem.response()(scope, receive, observed_send)
         self._note(scope, status, time.perf_counter() - started)
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:

@@ -73,7 +73,7 @@ def _add_problems(path: str, operation: dict[str, Any], guarded: bool) -> None:
     if path.startswith("/v1/") and path != "/v1/freshness":
         kinds += ["not-scored", "store"]
     if path.endswith("/score"):
-        kinds.append("conflict")
+        kinds += ["conflict", "starting"]
     if path == "/readyz":
         kinds.append("starting")
     if guarded:

@@ -115,7 +115,7 @@ def log_error(error: BaseException) -> None:
 
 def install(app: FastAPI) -> None:
     """Let every error of the application be a problem document."""
-    app.add_exception_handler(Problem, lambda request, error: error.response())  # type: ignore[attr-defined]
+    app.add_exception_handler(Problem, lambda request, error: error.response())
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(BatchAssetsError, _store_error)

@@ -2,12 +2,11 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
 from batch_assets.serving.answers import answer
 from batch_assets.serving.embedding_map import EmbeddingMap
-from batch_assets.serving.lookup_routes import PathId
-from batch_assets.serving.models import MOST_ROWS, AnyRow, Day, Ids
+from batch_assets.serving.fields import MOST_ROWS, AnyRow, Day
 from batch_assets.serving.mounted import Mounted
 from batch_assets.serving.problems import Problem
 from batch_assets.serving.view import View
@@ -57,7 +56,7 @@ def _alerts(router: APIRouter, mounted: Mounted) -> None:
 
 def _explanation(router: APIRouter, mounted: Mounted) -> None:
     workload = mounted.workload
-    explain = workload.explain
+    explain, of_key = workload.explain, mounted.models.id_of(workload.key)
     assert explain
 
     @router.get(
@@ -66,7 +65,7 @@ def _explanation(router: APIRouter, mounted: Mounted) -> None:
         summary="Why a score is as it is",
         description=f"What raised and lowered the score of one {workload.key}.",
     )
-    async def explanation(request: Request, id: PathId) -> Response:
+    async def explanation(request: Request, id: Annotated[of_key, Path()]) -> Response:  # type: ignore[valid-type]
         async def ask(view: View) -> Response:
             found = (await mounted.find(view, [id])).get(id)
             if found is None:
@@ -84,7 +83,7 @@ def _explanation(router: APIRouter, mounted: Mounted) -> None:
 
 
 def _map(router: APIRouter, mounted: Mounted) -> None:
-    embedding_map = EmbeddingMap(mounted.served)
+    embedding_map, ids_model = EmbeddingMap(mounted.served), mounted.models.ids
 
     @router.get(
         "/map",
@@ -107,9 +106,11 @@ def _map(router: APIRouter, mounted: Mounted) -> None:
         summary="Where some are on the map",
         description=f"The points of up to 1,000 {mounted.workload.key}s.",
     )
-    async def places(body: Ids) -> Response:
+    async def places(body: ids_model) -> Response:  # type: ignore[valid-type]
+        ids = body.ids  # type: ignore[attr-defined]
+
         async def ask(view: View) -> Response:
-            found = await mounted.reports.run(embedding_map.locate, view, body.ids)
+            found = await mounted.reports.run(embedding_map.locate, view, ids)
             return answer({**found, **mounted.of_view(view)})
 
         return await mounted.of_one_view(ask)

@@ -1,11 +1,14 @@
 """One workload at work in this server: its tables, what is in memory of them, and who answers."""
 
-from importlib import import_module
-from importlib.util import find_spec
-from typing import Any
+import logging
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
+from batch_assets.errors import BatchAssetsError
 from batch_assets.serving.budget import Budget
 from batch_assets.serving.lookup import Lookups
+from batch_assets.serving.neighbours import Neighbours
 from batch_assets.serving.redis_tier import RedisTier
 from batch_assets.serving.view import View
 from batch_assets.serving.views import Views
@@ -15,7 +18,17 @@ from batch_assets.storage.models import ModelStore
 from batch_assets.storage.vectors import VectorStore
 from batch_assets.storage.warehouse import Warehouse
 
+if TYPE_CHECKING:
+    from batch_assets.serving.realtime import RealtimeScorer
+    from batch_assets.serving.workload import RealtimeModel
+
 FOLDER = ".serving"
+REFRESH_SECONDS = 10.0
+log = logging.getLogger(__name__)
+
+
+def nobody(name: str, value: float) -> None:
+    """An observer that does not look."""
 
 
 class Served:
@@ -29,8 +42,9 @@ class Served:
     views: Views
     lookups: Lookups
     shared: RedisTier | None = None
-    neighbours: Any = None
-    realtime: Any = None
+    neighbours: Neighbours
+    realtime: "RealtimeScorer | None" = None
+    observe: Callable[[str, float], None] = staticmethod(nobody)
 
     def __init__(self, workload: Workload, settings: Settings) -> None:
         self.workload = workload
@@ -44,6 +58,11 @@ class Served:
         )
         self.models = ModelStore(settings.home / "models")
         self.folder = settings.home / FOLDER
+        self._noted = ""
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(
+            target=self._follow, name=f"refresh of {workload.name}", daemon=True
+        )
 
     @property
     def view(self) -> View:
@@ -57,25 +76,51 @@ class Served:
         if self.settings.serving_redis:
             self.shared = RedisTier(self.settings.serving_redis, self.workload)
         self.lookups = Lookups(self, self.shared)
-        self.neighbours = self._part("neighbours", "Neighbours", self)
+        self.neighbours = Neighbours(self)
         self.views.start()
+        self._refresh()
+        self._thread.start()
 
     def memory(self) -> dict[str, int]:
         """Bytes in memory, by what they are for."""
-        used = {"predictions": self.view.bytes, "hot rows": self.lookups.hot.bytes}
-        if self.neighbours:
-            used["vectors"] = self.neighbours.memory.bytes
-        return used
+        return {
+            "predictions": self.view.bytes,
+            "hot rows": self.lookups.hot.bytes,
+            "vectors": self.neighbours.memory.bytes,
+        }
 
     def stop(self) -> None:
         """End the threads; what was accepted is finished first."""
+        self._stopping.set()
+        self._thread.join()
         for part in (self.realtime, self.neighbours, self.views, self.shared):
-            if stop := getattr(part, "stop", None):
-                stop()
+            if part is not None:
+                part.stop()
 
-    @staticmethod
-    def _part(module: str, name: str, *arguments: Any) -> Any:
-        path = f"batch_assets.serving.{module}"
-        if find_spec(path) is None:
-            return None
-        return getattr(import_module(path), name)(*arguments)
+    def _follow(self) -> None:
+        while not self._stopping.wait(REFRESH_SECONDS):
+            self._refresh()
+
+    def _refresh(self) -> None:
+        """Bring up to date what does not follow the tables by itself."""
+        try:
+            self.workload.refresh()
+            if self.realtime is None and self.workload.realtime is not None:
+                self.realtime = self._started(self.workload.realtime)
+        except BatchAssetsError as error:  # no model is live yet, or a table cannot be read
+            text = f"{self.workload.name}: {type(error).__name__}"
+            if text != self._noted:
+                log.warning("%s at refreshing; tried again", text)
+            self._noted = text
+
+    def _started(self, make: "Callable[[], RealtimeModel]") -> "RealtimeScorer":
+        from batch_assets.serving.realtime import RealtimeScorer
+        from batch_assets.serving.realtime_store import RealtimeStore
+
+        workload = self.workload
+        store = RealtimeStore(self.folder, workload.name, workload.predictions, workload.key)
+        scorer = RealtimeScorer(
+            workload, make(), store, self.settings.serving_queue, lambda n, v: self.observe(n, v)
+        )
+        scorer.start()
+        return scorer

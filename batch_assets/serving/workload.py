@@ -95,6 +95,7 @@ class Workload:
         words: what people call ``one`` prediction's subject, ``many`` of them, and what a label
             says: ``positive``, ``negative``.
         units: column -> unit of its values, such as a currency.
+        example: a row of ``predictions`` as JSON, for the API's description.
     """
 
     name: str
@@ -124,3 +125,4 @@ class Workload:
         }
     )
     units: Callable[[], Mapping[str, str]] = dict
+    example: Mapping[str, Any] = field(default_factory=dict)
