@@ -81,7 +81,7 @@ def drift_result(rows: Sequence[Row], day: date | None, settings: Settings) -> d
         what = "not compared: too few rows, or no training days of the model with this weekday"
     if young:
         left_out = f"not compared ({YOUNG}): {', '.join(young)}"
-        what = f"{what}; {left_out}" if judged else left_out
+        what = f"{what}; {left_out}" if len(young) < len(rows) else left_out
     return dg.AssetCheckResult(
         passed=not drifted,
         severity=dg.AssetCheckSeverity.ERROR if failed else dg.AssetCheckSeverity.WARN,
