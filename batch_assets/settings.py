@@ -134,6 +134,12 @@ class Settings(BaseSettings):
         pattern=SIZE,
         description="Memory that DuckDB may use before it spills to disk; 500 MB a thread.",
     )
+    vector_type: Literal["float32", "float16"] = Field(
+        "float32", description="What new tables of embeddings store a number as."
+    )
+    vector_index: Literal["IVF_FLAT", "IVF_SQ", "IVF_PQ"] = Field(
+        "IVF_FLAT", description="Index of the stored embeddings: whole, or compressed."
+    )
     schedule_hour: HourOfDay = Field(2, description="Hour at which the nightly job starts.")
     schedule_time_zone: str = Field("UTC", description="Time zone of schedule_hour.")
     catch_up_days: int = Field(

@@ -82,8 +82,13 @@ class EarlierScores:
 def earlier_scores(
     vectors: VectorStore, day: date, key: str | None, model_version: str
 ) -> EarlierScores | None:
-    """Results of the day's scoring under ``key``, if it was by this model; None if not."""
+    """Results of the day's scoring under ``key``, if it was by this model; None if not.
+
+    Only whole vectors are results: those stored as float16 are rounded, and computed again.
+    """
     rows = vectors.day_rows(EMBEDDINGS, day, key) if key else None
     if rows is None or rows.first("model_version") != model_version:
+        return None
+    if rows.kind(EMBEDDINGS.vector) != EMBEDDINGS.schema.field(EMBEDDINGS.vector).type:
         return None
     return EarlierScores(rows)

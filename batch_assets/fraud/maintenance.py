@@ -27,8 +27,10 @@ def tidy(pipeline: Pipeline) -> dict[str, Any]:
     done["leftovers"] = f"{remove_leftovers(warehouse)} folders of killed processes removed"
     given_up = forget_unfinished(warehouse)
     done["unfinished days"] = f"what was kept of {len(given_up)} is removed"
-    vectors.ensure(EMBEDDINGS)
-    done[EMBEDDINGS.name] = vectors.optimise(EMBEDDINGS)
+    vectors.ensure(EMBEDDINGS, pipeline.settings.vector_type)
+    done[EMBEDDINGS.name] = vectors.optimise(
+        EMBEDDINGS, vector_index=pipeline.settings.vector_index
+    )
     keep, named = pipeline.settings.keep_models, versions_in_use(warehouse)
     removed = remove_old(pipeline.models, MODEL, keep, named)
     done[MODEL] = f"{len(removed)} old versions removed: {', '.join(removed) or 'none'}"

@@ -177,7 +177,7 @@ class Pipeline:
     def _score(self, days: Sequence[date], built: Built) -> None:
         from batch_assets.fraud import ledger
 
-        self.vectors.ensure(EMBEDDINGS)
+        self.vectors.ensure(EMBEDDINGS, self.settings.vector_type)
         several = len(self.devices) > 1
         scoring = Scoring(
             self.warehouse,

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from batch_assets.errors import BatchAssetsError
+from batch_assets.storage.vectors.maintenance import sub_vectors
 
 Format = Literal["fp32", "fp16", "sq8", "pq"]
 Vectors = npt.NDArray[np.float32]
@@ -304,7 +305,7 @@ def sample_rows(rows: int) -> int:
 def day_bytes(format: Format, dimensions: int, rows: int, of_rows: int) -> int:
     """What a day takes in memory, one of a codebook for so many rows."""
     code = {"fp32": 4 * dimensions, "fp16": 2 * dimensions, "sq8": dimensions}
-    row = code.get(format, -(-dimensions // 4)) + ID_BYTES
+    row = code.get(format, sub_vectors(dimensions)) + ID_BYTES
     return rows * row + lists_for(of_rows) * LIST_BYTES
 
 
@@ -312,10 +313,8 @@ def _code(format: Format, sample: Vectors) -> str:
     """What FAISS's factory calls the format."""
     if format != "pq":
         return {"fp32": "Flat", "fp16": "SQfp16", "sq8": "SQ8"}[format]
-    dimensions = sample.shape[1]
-    parts = max(n for n in range(1, max(1, dimensions // 4) + 1) if dimensions % n == 0)
     bits = 8 if len(sample) >= 1_000 else 4
-    return f"PQ{parts}x{bits}"
+    return f"PQ{sub_vectors(sample.shape[1])}x{bits}"
 
 
 def _prepared(vectors: Vectors, metric: str) -> Vectors:

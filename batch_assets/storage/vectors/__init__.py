@@ -9,7 +9,7 @@ from batch_assets.storage.vectors.filters import Equals, Filter, OneOf, Range
 from batch_assets.storage.vectors.fragments import DayState
 from batch_assets.storage.vectors.maintenance import Optimised
 from batch_assets.storage.vectors.store import DayWritten, StagedRows, VectorStore
-from batch_assets.storage.vectors.table import VectorTable
+from batch_assets.storage.vectors.table import VectorIndex, VectorTable, VectorType
 
 __all__ = [
     "DayState",
@@ -20,7 +20,9 @@ __all__ = [
     "Optimised",
     "Range",
     "StagedRows",
+    "VectorIndex",
     "VectorStore",
     "VectorStoreError",
     "VectorTable",
+    "VectorType",
 ]

@@ -28,6 +28,10 @@ class DayRows:
             [chunk for one in self.fragments for chunk in one.to_table([name])[name].chunks]
         )
 
+    def kind(self, name: str) -> pa.DataType:
+        """The type of a column."""
+        return self.fragments[0].schema.field(name).type
+
     def first(self, name: str) -> object:
         """The value of one column in the first row."""
         return self.fragments[0].to_table([name], limit=1)[name][0].as_py()

@@ -11,7 +11,7 @@ from batch_assets.storage.memory import release_memory
 from batch_assets.storage.vectors.commits import Change, back_off, commit, is_conflict, replacement
 from batch_assets.storage.vectors.errors import VectorStoreError
 from batch_assets.storage.vectors.fragments import FragmentDays, FragmentIndex
-from batch_assets.storage.vectors.table import VectorTable
+from batch_assets.storage.vectors.table import VectorIndex, VectorTable
 
 if TYPE_CHECKING:
     from lance import LanceDataset
@@ -52,6 +52,7 @@ def optimise(
     *,
     index_above: int,
     keep: timedelta,
+    vector_index: VectorIndex,
 ) -> Optimised:
     """Bring files, indexes and versions in order; see `VectorStore.optimise`."""
     if keep < SAFE_AGE:
@@ -61,7 +62,7 @@ def optimise(
         )
     done, started = Optimised(), time.perf_counter()
     done.days_compacted = _compact_days(spec, open_latest, index)
-    for column, kind in _wanted_indexes(spec):
+    for column, kind in _wanted_indexes(spec, vector_index):
         _bring_up(spec, open_latest, index, column, kind, index_above, done)
         release_memory()
     removed = open_latest().cleanup_old_versions(
@@ -82,9 +83,21 @@ def partitions_for(rows: int) -> int:
     return max(1, min(rows // ROWS_PER_PARTITION, round(most)))
 
 
+def sub_vectors(dimensions: int) -> int:
+    """Number of parts, of four numbers where that fits, that product quantisation codes apart."""
+    most = max(1, dimensions // 4)
+    return max(n for n in range(1, most + 1) if dimensions % n == 0)
+
+
 def covered_fragments(dataset: "LanceDataset", column: str) -> frozenset[int]:
     """Ids of the fragments that a column's index covers; empty if it has none."""
     return frozenset(one for segment in _segments(dataset, column) for one in segment)
+
+
+def kind_of_index(dataset: "LanceDataset", column: str) -> str | None:
+    """What kind of index a vector column has; None if it has none."""
+    found = (one for one in dataset.describe_indices() if one.name == _index_name(column))
+    return next((str(one.index_type) for one in found), None)
 
 
 def _segments(dataset: "LanceDataset", column: str) -> list[frozenset[int]]:
@@ -102,11 +115,11 @@ def _index_name(column: str) -> str:
     return f"{column}_idx"
 
 
-def _wanted_indexes(spec: VectorTable) -> list[tuple[str, str]]:
+def _wanted_indexes(spec: VectorTable, vector_index: VectorIndex) -> list[tuple[str, str]]:
     """Columns and the kind of their index."""
     scalars = [*((one, "BTREE") for one in spec.btree_columns)]
     scalars += [(one, "BITMAP") for one in spec.bitmap_columns]
-    return [*scalars, (spec.vector, "IVF_FLAT")]
+    return [*scalars, (spec.vector, vector_index)]
 
 
 def _bring_up(
@@ -124,7 +137,7 @@ def _bring_up(
         fragments = index.fragments(dataset)
         try:
             if column == spec.vector:
-                did = _bring_up_vectors(spec, dataset, fragments, index_above)
+                did = _bring_up_vectors(spec, dataset, fragments, index_above, kind)
             else:
                 did = _bring_up_scalar(dataset, fragments, column, kind)
         except OSError as error:
@@ -152,13 +165,18 @@ def _bring_up_scalar(
 
 
 def _bring_up_vectors(
-    spec: VectorTable, dataset: "LanceDataset", fragments: list[FragmentDays], index_above: int
+    spec: VectorTable,
+    dataset: "LanceDataset",
+    fragments: list[FragmentDays],
+    index_above: int,
+    kind: str,
 ) -> str | None:
     """Create, extend or retrain the vector index.
 
     New days become pieces of their own, which are merged when there are many. The first
     piece is the one whose partitions were trained. Once less than half of all rows are those
-    it was trained on (the table grew, or a new model replaced its days), it is trained anew.
+    it was trained on (the table grew, or a new model replaced its days), it is trained anew, and
+    so it is if another kind is wanted.
     """
     rows = {one.metadata.id: sum(state.rows for state in one.days.values()) for one in fragments}
     segments = _segments(dataset, spec.vector)
@@ -166,13 +184,15 @@ def _bring_up_vectors(
     total = sum(rows.values())
     if total < index_above and not segments:
         return None
-    if 2 * trained < total:
+    if 2 * trained < total or kind_of_index(dataset, spec.vector) not in (None, kind):
+        parts = {"num_sub_vectors": sub_vectors(spec.dimensions)} if kind == "IVF_PQ" else {}
         dataset.create_index(
             spec.vector,
-            "IVF_FLAT",
+            kind,
             metric=spec.metric,
             num_partitions=partitions_for(total),
             replace=True,
+            **parts,
         )
         return "created"
     if len(segments) <= MAX_SEGMENTS and frozenset[int]().union(*segments).issuperset(rows):

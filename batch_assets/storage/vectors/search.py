@@ -15,7 +15,11 @@ import pyarrow.compute as pc
 from batch_assets.storage.vectors.errors import VectorStoreError
 from batch_assets.storage.vectors.filters import Equals, Filter, OneOf, Value, filter_sql
 from batch_assets.storage.vectors.fragments import DayState, FragmentDays, merge_days
-from batch_assets.storage.vectors.maintenance import covered_fragments, partitions_for
+from batch_assets.storage.vectors.maintenance import (
+    covered_fragments,
+    kind_of_index,
+    partitions_for,
+)
 from batch_assets.storage.vectors.scope import Days, Scope, scope
 from batch_assets.storage.vectors.table import VectorTable
 
@@ -26,6 +30,9 @@ DISTANCE = "_distance"
 
 EXACT_BELOW = 20_000
 """Rows up to which comparing every one (4 ms) is as fast as an index and never misses."""
+
+REFINE = 10
+"""From a compressed index so many times k rows are taken, and their own vectors compared."""
 
 MAX_K = 10_000
 """The most neighbours that one search gives."""
@@ -47,6 +54,11 @@ class Snapshot:
     def days(self) -> dict[date, DayState]:
         """Rows and versions of each day, ascending."""
         return merge_days(list(self.fragments))
+
+    @cached_property
+    def compressed(self) -> bool:
+        """Whether the vector index has less than the vectors."""
+        return kind_of_index(self.dataset, self.spec.vector) not in (None, "IVF_FLAT")
 
     def holds(self, day: date, version: str) -> bool:
         """Whether there are rows of a day, and all carry this version."""
@@ -104,6 +116,8 @@ def search(
         nearest["use_index"] = False
     else:
         nearest["minimum_nprobes"] = nprobes or _probes(snapshot, candidates)
+        if snapshot.compressed:
+            nearest["refine_factor"] = REFINE
     if candidates == 0:
         found = _nothing(spec, [*wanted, spec.key])
     else:

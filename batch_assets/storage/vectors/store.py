@@ -1,6 +1,7 @@
 """`VectorStore`: vector tables in LanceDB, written a day at a time."""
 
 import json
+import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,13 +22,20 @@ from batch_assets.storage.vectors.incoming import IncomingDay, key_hashes, refus
 from batch_assets.storage.vectors.maintenance import Optimised
 from batch_assets.storage.vectors.scope import Days
 from batch_assets.storage.vectors.search import Snapshot, coverage, lookup, search
-from batch_assets.storage.vectors.table import VectorTable, check_schema
+from batch_assets.storage.vectors.table import (
+    VectorIndex,
+    VectorTable,
+    VectorType,
+    as_found,
+    check_schema,
+)
 
 if TYPE_CHECKING:
     from lance import LanceDataset, Session
     from lance.fragment import FragmentMetadata
 
 CACHE_BYTES = 512 * 1024**2
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -89,19 +97,40 @@ class VectorStore:
         self._session: Session | None = None
         self._indexes: dict[VectorTable, FragmentIndex] = {}
 
-    def ensure(self, spec: VectorTable) -> None:
+    def ensure(self, spec: VectorTable, vector_type: VectorType | None = None) -> VectorTable:
         """Create the table if it is not there; any number of processes may do so at once.
+
+        Arguments:
+            spec: the table.
+            vector_type: what a new table stores vectors as; by default as ``spec`` says. A table
+                that is there keeps its type, and everything written to it is converted to that.
+
+        Returns:
+            The table as it is on disk.
 
         Raises:
             VectorStoreError: the table is there with other columns or types.
         """
+        wanted = spec.stored_as(vector_type or spec.vector_type)
         if not self.exists(spec):
             try:
-                create(self.table_uri(spec), spec.schema, self._options)
+                create(self.table_uri(spec), wanted.schema, self._options)
             except OSError:
                 if not self.exists(spec):
                     raise
-        check_schema(spec, self._open(spec).schema)
+        found = self._open(spec).schema
+        stored = as_found(spec, found)
+        check_schema(stored, found)
+        if vector_type is not None and stored != wanted:
+            logger.warning(
+                "Vector table %s stores vectors as %s and goes on to do so, not as %s. To change "
+                "that, move %s away and compute its days again.",
+                spec.name,
+                stored.vector_type,
+                vector_type,
+                self.table_uri(spec),
+            )
+        return stored
 
     def exists(self, spec: VectorTable) -> bool:
         """Whether the table is there."""
@@ -154,8 +183,8 @@ class VectorStore:
         """
         from lance.fragment import write_fragments
 
-        self.ensure(spec)
-        incoming = IncomingDay(spec, day, batches)
+        stored = self.ensure(spec)
+        incoming = IncomingDay(stored, day, batches)
         try:
             new = write_fragments(
                 incoming.reader(),
@@ -326,13 +355,15 @@ class VectorStore:
         *,
         index_above: int = maintenance.INDEX_ABOVE,
         keep: timedelta = timedelta(days=1),
+        vector_index: VectorIndex = "IVF_FLAT",
     ) -> Optimised:
         """Bring the table in order while others read and write; cheap if nothing is new.
 
         Days that other software scattered are rewritten, each by itself; indexes on key,
         day, the declared columns and, from `index_above` rows, the vector are created,
         extended over new days, or trained anew when half of the rows are not those they
-        were trained on; versions older than `keep` (10 minutes or more) are removed.
+        were trained on, or is of another kind than `vector_index`; versions older than `keep`
+        (10 minutes or more) are removed.
         Call this, not LanceDB's `optimize()`, which puts days together into one file.
         """
         return maintenance.optimise(
@@ -341,6 +372,7 @@ class VectorStore:
             self._index(spec),
             index_above=index_above,
             keep=keep,
+            vector_index=vector_index,
         )
 
     def _replace(

@@ -1,6 +1,8 @@
 """What a vector table looks like: its columns, their roles and its indexes."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import pyarrow as pa
 
@@ -10,6 +12,9 @@ PRIMARY_KEY = {b"lance-schema:unenforced-primary-key": b"true"}
 """Field metadata without which Lance's `merge_insert` duplicates rows when writers race."""
 
 METRICS = ("l2", "cosine", "dot")
+VectorType = Literal["float32", "float16"]
+VectorIndex = Literal["IVF_FLAT", "IVF_SQ", "IVF_PQ"]
+VECTOR_TYPES: Mapping[VectorType, pa.DataType] = {"float32": pa.float32(), "float16": pa.float16()}
 
 
 @dataclass(frozen=True)
@@ -99,6 +104,20 @@ class VectorTable:
         """Columns with a BITMAP index, the day first."""
         return tuple(dict.fromkeys((self.day, *self.bitmap)))
 
+    @property
+    def vector_type(self) -> VectorType:
+        """What a number of a vector is stored as."""
+        kind = self.schema.field(self.vector).type.value_type
+        return next(name for name, one in VECTOR_TYPES.items() if one == kind)
+
+    def stored_as(self, kind: VectorType) -> "VectorTable":
+        """The same table with vectors of this type."""
+        if kind == self.vector_type:
+            return self
+        at = self.schema.get_field_index(self.vector)
+        vectors = pa.list_(VECTOR_TYPES[kind], self.dimensions)
+        return replace(self, schema=self.schema.set(at, self.schema.field(at).with_type(vectors)))
+
     def named(self, name: str) -> "VectorTable":
         """The same table under another name."""
         return replace(self, name=name)
@@ -116,7 +135,16 @@ class VectorTable:
 
 def _is_vector(kind: pa.DataType) -> bool:
     """Whether this is a fixed-size list of float32 or float16."""
-    return pa.types.is_fixed_size_list(kind) and kind.value_type in (pa.float32(), pa.float16())
+    return pa.types.is_fixed_size_list(kind) and kind.value_type in VECTOR_TYPES.values()
+
+
+def as_found(spec: VectorTable, found: pa.Schema) -> VectorTable:
+    """The table with vectors of the type that they have on disk."""
+    kind = found.field(spec.vector).type if spec.vector in found.names else None
+    for name in VECTOR_TYPES:
+        if kind == spec.stored_as(name).schema.field(spec.vector).type:
+            return spec.stored_as(name)
+    return spec
 
 
 def check_schema(spec: VectorTable, found: pa.Schema) -> None:
