@@ -127,6 +127,7 @@ def test_only_the_clock_asks_for_the_newest_closed_day(job: str) -> None:
                 "daily_risk_report",
                 "prediction_quality",
                 "feature_drift",
+                "realtime_reconciliation",
             },
         ),
     ],

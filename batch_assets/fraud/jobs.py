@@ -30,6 +30,7 @@ SCORED_ASSETS = (
     "daily_risk_report",
     "prediction_quality",
     "feature_drift",
+    "realtime_reconciliation",
 )
 DAYS_A_RESCORING_RUN = 30
 GOING_ON = "a run that may change the answer is going on"

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -26,6 +26,7 @@ from batch_assets.fraud.realtime_known import (
     READ,
     SCHEMAS,
     KnownDay,
+    connected,
     known_ids,
     known_key,
     read_known_day,
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 WATCHED = (*READ, tables.RAW_RATES)
 """Tables that scores are made from."""
+GIVEN_UP_DAYS = 30
+"""What no batch has so many days later is kept no longer."""
 DAYS_HELD = 4
 """Days whose transactions can be scored without reading first; each holds what it looks back on."""
 
@@ -95,6 +98,7 @@ class FraudRealtime:
         self._days: OrderedDict[date, KnownDay] = OrderedDict()
         self._features: OrderedDict[date, StandingQuery] = OrderedDict()
         self._rates_of: dict[date, pa.Table] = {}
+        self._compared = -1
         self._look: _Look | None = None
         self._looking: Future[_Look | None] | None = None
         self._reader = ThreadPoolExecutor(1, "realtime tables")
@@ -145,7 +149,16 @@ class FraudRealtime:
 
     def settled(self, days: Mapping[date, Collection[str]]) -> set[str]:
         """See :meth:`batch_assets.serving.workload.RealtimeModel.settled`."""
-        return set()
+        snapshot = self._pipeline.warehouse.snapshot(tables.REALTIME_RECONCILIATION)
+        if snapshot.version == self._compared:
+            return set()
+        with connected() as connection:
+            snapshot.register(connection, snapshot.on(list(days)))
+            given_up = self._today() - timedelta(days=GIVEN_UP_DAYS)
+            found = connection.sql(sql_text("realtime_settled"), params={"given_up": given_up})
+            keys = {key for (key,) in found.fetchall()}
+        self._compared = snapshot.version
+        return keys & {key for keys_of_day in days.values() for key in keys_of_day}
 
     def close(self) -> None:
         """End the threads."""

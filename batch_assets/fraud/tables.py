@@ -290,6 +290,31 @@ FEATURE_DRIFT = Table(
     "How far the values of each day are from those that the model was trained on; grain: day and "
     "feature.",
 )
+REALTIME_RECONCILIATION = Table(
+    "realtime_reconciliation",
+    {
+        "transaction_id": (TEXT, "Key."),
+        "customer_id": (TEXT, "Who paid, as asked for in real time."),
+        "terminal_id": (TEXT, "Where, as asked for in real time."),
+        "happened_at": (WHEN, "UTC, as asked for in real time."),
+        "realtime_score": (pa.float32(), "What a server said."),
+        "batch_score": (pa.float32(), "What the batch says; null if it has no such transaction."),
+        "difference": (pa.float64(), "Batch less real time."),
+        "status": (TEXT, "agreed (within 1e-6), differs, or missing in the batch."),
+        "what_differs": (
+            TEXT,
+            "Of those that differ: model, transaction (customer, terminal or time), amount, or "
+            "features (something else was known when the batch came).",
+        ),
+        "realtime_amount": (pa.float64(), "Reporting currency."),
+        "batch_amount": (pa.float64(), "Reporting currency."),
+        "realtime_model_version": (TEXT, "Model that the server scored with."),
+        "batch_model_version": (TEXT, "Model that the batch scored with."),
+        "realtime_scored_at": (WHEN, "UTC time of the server's answer."),
+        "day": (DATE, "UTC day of the transaction."),
+    },
+    "What was scored in real time, beside what the batch says of it: one row a transaction.",
+)
 INFERENCE_LEDGER = Table(
     "inference_ledger",
     {
@@ -359,5 +384,6 @@ TABLES = (
     DAILY_RISK_REPORT,
     PREDICTION_QUALITY,
     FEATURE_DRIFT,
+    REALTIME_RECONCILIATION,
     INFERENCE_LEDGER,
 )
