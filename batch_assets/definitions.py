@@ -14,6 +14,7 @@ from batch_assets.fraud.assets import (
     model,
     monitoring,
     own,
+    reconciliation,
     report,
     scoring,
 )
@@ -27,7 +28,7 @@ settings = load_settings()
 policy = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=settings.freshness_hours))
 with_policy = partial(dg.apply_freshness_policy, policy=policy, overwrite_existing=False)
 assets = dg.load_assets_from_modules(
-    [ingestion, cleaning, features, model, scoring, report, monitoring]
+    [ingestion, cleaning, features, model, scoring, report, monitoring, reconciliation]
 )
 
 defs = dg.Definitions(
@@ -40,6 +41,7 @@ defs = dg.Definitions(
         *checks.BLOCKING_CHECKS,
         *checks.NEWEST_DAY_CHECKS,
         *drift_checks.DRIFT_CHECKS,
+        *reconciliation.CHECKS,
         *own.CHECKS,
     ],
     jobs=[
