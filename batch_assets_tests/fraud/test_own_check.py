@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from batch_assets.fraud.own_check import checked
+from batch_assets.fraud.own_check import checked, listed
 from batch_assets.fraud.own_files import own_files
+from batch_assets.fraud.queries import query, status
 from batch_assets_tests.fraud.zone import (
     START,
     Zone,
@@ -106,12 +107,12 @@ def test_a_run_builds_the_assets_and_a_file_that_looks_ahead_stops_scoring(zone:
     first, last = str(START), str(DAY)
     done = batch_assets("run", "--from", first, "--to", last)
     assert done.returncode == 0, done.stderr
-    status = json.loads(batch_assets("status", "--json").stdout)
-    assert status["outdated_days"] == []
-    built = {row["asset"]: row["days_present"] for row in status["assets"]}
+    found = status(pipeline)
+    assert found["outdated_days"] == []
+    built = {row["asset"]: row["days_present"] for row in found["assets"]}
     assert built["features_fine"] == built["fraud_predictions"] == COUNT
-    rows = batch_assets("sql", "--json", "select max(fine__recent) as most from features_fine")
-    assert json.loads(rows.stdout)[0]["most"] > 1
+    rows = query(pipeline, "select max(fine__recent) as most from features_fine").to_pylist()
+    assert rows[0]["most"] > 1
 
     (zone.home / "features" / "fine.sql").write_text(
         FINE.replace("AND CURRENT ROW", "AND INTERVAL 1 DAY FOLLOWING")
@@ -132,7 +133,7 @@ def test_a_broken_file_is_an_asset_that_fails_with_the_reason_and_holds_up_no_ot
     assert done.returncode == 1
     assert "Broken one.sql: the file's name becomes that of a table" in done.stderr
     assert pipeline.stale_days(days(COUNT)) == []
-    (row,) = json.loads(batch_assets("features", "list", "--json").stdout)
+    (row,) = listed(pipeline)
     assert row["problem"].startswith(str(zone.home / "features" / "Broken one.sql"))
 
 
