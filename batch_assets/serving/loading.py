@@ -82,8 +82,9 @@ class Loader:
                 block = self._try(memory, predictions, day, self._stored.block)
                 if block is not None:
                     memory.blocks[day] = block
-                    self._sizes[day, key] = block.bytes + INDEX_BYTES * block.rows
-                    room += count * a_row - self._sizes[day, key]
+                    size = self._sizes[day, key] = block.bytes + INDEX_BYTES * block.rows
+                    room += count * a_row - size
+                    a_row = size / count if count else a_row
         self._add_filters(memory, old, predictions, outside, rows)
         return memory
 

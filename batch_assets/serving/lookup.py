@@ -1,10 +1,10 @@
 """Predictions by key, and by what they are about: from memory, from Redis, from the store."""
 
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from functools import partial
 from itertools import islice
 from typing import Any, Literal, Protocol
 
@@ -74,6 +74,7 @@ class Lookups:
         self._shared = shared
         self.hot = HotRows(served.budget.hot)
         self.counts: Counter[str] = Counter()
+        self._counting = threading.Lock()
         served.views.listen(lambda old, new: self.hot.keep_only(new))
         if shared:
             served.views.listen(shared.follow)
@@ -104,7 +105,7 @@ class Lookups:
         Raises:
             ViewGone: the view's files were removed; ask again with the newest view, everything
                 (see :meth:`batch_assets.serving.views.Views.answer`).
-            StoreUnreadable: a file is damaged.
+            StoreUnreadable: a file is damaged in which one of the keys may be.
         """
         kind = self._workload.predictions.columns[self._workload.key][0]
         left = {k: days for k in keys if (days := view.days_to_ask(k)) and _fits(k, kind)}
@@ -113,7 +114,7 @@ class Lookups:
         for key, days in left.items():
             for day in days if key not in found else ():
                 asked.setdefault(day, []).append(key)
-        rows = self._read(partial(self._stored.find, view.predictions, view.vectors, asked))
+        rows, failed = self._stored.find(view.predictions, view.vectors, asked)
         read: dict[tuple[date, str], list[Row]] = {}
         for row in sorted(rows, key=self._day):
             key, version = row[self._workload.key], view.days[row[DAY]]
@@ -122,8 +123,11 @@ class Lookups:
             read.setdefault((row[DAY], version), []).append(row)
         if self._shared and read:
             self._shared.put(read)
-        self.counts["store"] += len(rows)
-        self.counts["missed"] += len(left) - len(found)
+        for day, error in failed.items():
+            if any(key not in found for key in asked[day]):
+                self._count(unreadable=1)
+                raise error
+        self._count(store=len(rows), missed=len(left) - len(found))
         return found
 
     def of_entity(
@@ -192,15 +196,19 @@ class Lookups:
             for day in days[:MOST_DAYS]:
                 asked.setdefault((day, view.days[day]), []).append(key)
         rows = self._shared.get(asked)
-        self.counts["redis"] += len(rows)
+        self._count(redis=len(rows))
         return {key: Found(row, "redis") for key, row in rows.items()}
 
     def _read(self, read: Callable[[], list[Row]]) -> list[Row]:
         try:
             return read()
         except StoreUnreadable:
-            self.counts["unreadable"] += 1
+            self._count(unreadable=1)
             raise
+
+    def _count(self, **more: int) -> None:
+        with self._counting:
+            self.counts.update(more)
 
 
 def _fits(value: Value, kind: pa.DataType) -> bool:

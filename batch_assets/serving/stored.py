@@ -6,6 +6,7 @@ once a day and the store does the rest; otherwise, or without vectors, the Parqu
 the key's column, then the row groups that it points to.
 """
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from functools import lru_cache
@@ -27,6 +28,7 @@ from batch_assets.storage.warehouse import Snapshot as Predictions
 if TYPE_CHECKING:
     from batch_assets.storage.vectors.search import Snapshot as Vectors
 
+logger = logging.getLogger(__name__)
 DAYS_REMEMBERED = 4_096
 FIRST_DAYS, MORE_DAYS = 7, 4
 
@@ -72,19 +74,26 @@ class StoredDays:
         predictions: Predictions,
         vectors: "Vectors | None",
         days: Mapping[date, Sequence[Value]],
-    ) -> list[Row]:
-        """The rows of some days that have one of the keys that each day may have."""
+    ) -> tuple[list[Row], dict[date, BatchAssetsError]]:
+        """The rows of some days that have one of the keys that each day may have.
+
+        Returns:
+            The rows, and the days that could not be read, with the reason.
+        """
         if not days:
-            return []
+            return [], {}
         column = self._workload.key
         keys = list({key: None for of_day in days.values() for key in of_day})
         where = OneOf(column, keys) if len(keys) > 1 else Equals(column, *keys)
         held = self._from_vectors(predictions, vectors, days, [where])
-        return [
-            row
-            for day, of_day in days.items()
-            for row in self._of_day(predictions, day, column, of_day, held)
-        ]
+        rows: list[Row] = []
+        failed: dict[date, BatchAssetsError] = {}
+        for day, of_day in days.items():
+            try:
+                rows += self._of_day(predictions, day, column, of_day, held)
+            except BatchAssetsError as error:
+                failed[day] = error
+        return rows, failed
 
     def of_entity(
         self,
@@ -143,7 +152,10 @@ class StoredDays:
         days: Iterable[date],
         filters: Iterable[Filter],
     ) -> dict[date, list[Row]]:
-        """Rows by day, of the days of which the vector store has the same scoring."""
+        """Rows by day, of the days of which the vector store has the same scoring.
+
+        None if it cannot be read: the files can, though that takes longer.
+        """
         keys, spec = predictions.keys, self._workload.vectors
         found: dict[date, list[Row]] = {
             d: [] for d in days if vectors and vectors.holds(d, keys[d])
@@ -154,7 +166,8 @@ class StoredDays:
         try:
             rows = vectors.rows_of(found, [*self._shared, spec.day], where).to_pylist()
         except (OSError, ValueError, RuntimeError) as error:
-            raise _unreadable(f"vector table {spec.name}", error) from error
+            logger.warning("files are read instead of the vector table %s: %s", spec.name, error)
+            return {}
         for row in rows:
             found[row.pop(spec.day)].append(row)
         return found
@@ -203,7 +216,7 @@ def _reading(path: str, read: Any) -> Any:
 
 
 def _unreadable(what: str, error: Exception) -> BatchAssetsError:
-    if isinstance(error, FileNotFoundError) or "not found" in str(error).lower():
+    if isinstance(error, FileNotFoundError):
         return ViewGone(f"{what}: files were removed while they were read ({error})")
     return StoreUnreadable(
         f"{what} cannot be read: {error}; if a file is damaged, delete the folder of its table and "

@@ -63,10 +63,11 @@ def newest(
         vectors = _vectors(stores, old)
         if not keep_vectors or vectors is None or old.vectors is None:
             return predictions, vectors
-        if _fitting(old.vectors, predictions) <= _fitting(vectors, predictions):
+        kept = old.vectors
+        if all(vectors.holds(*at) for at in predictions.keys.items() if kept.holds(*at)):
             return predictions, vectors
         if time.monotonic() > until:
-            return predictions, old.vectors
+            return predictions, max(vectors, kept, key=lambda one: _fitting(one, predictions))
         wait(LOOK_SECONDS)
 
 
