@@ -120,7 +120,7 @@ def main() -> Result:
         in_own_process(_build, Path(home), folder, days[0], days[-1])
         ends = [days[-1] - number * WEEK for number in reversed(range(FOLDS))]
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(os.cpu_count(), mp_context=context) as pool:
+        with ProcessPoolExecutor(os.cpu_count(), context, _one_thread) as pool:
             same = ([value] * FOLDS for value in (home, folder, days[0]))
             folds = list(pool.map(_measure, *same, ends))
     return {"folds": folds, "published": PUBLISHED}
@@ -142,9 +142,7 @@ def markdown(results: Result) -> str:
         for name, values in results["published"].items()
     ]
     lines += ["", "Published by Le Borgne et al. 2022, *Reproducible Machine Learning for Credit "]
-    lines[-1] += (
-        "Card Fraud Detection*. Brier score and expected calibration error (ten bins) are "
-    )
+    lines[-1] += "Card Fraud Detection*. Brier score and expected calibration error (ten bins) are "
     lines[-1] += "of the scores as they are: without another calibration."
     lines += ["", "## By fold", ""]
     lines += [
@@ -180,15 +178,17 @@ def _build(home: Path, folder: str, first: date, last: date) -> None:
         pipeline.build(step, days)
 
 
+def _one_thread() -> None:
+    """For a process a core; what reads it is not loaded yet."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+
 def _measure(home: str, folder: str, first_day: date, end: date) -> Result:
     """All figures of the fold whose test week ends on ``end``."""
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-
     from batch_assets.fraud.evaluate import Split, measured_rows
     from batch_assets.fraud.features import FEATURES, LOOK_BACK_DAYS
     from batch_assets.fraud.keys import days_between
 
-    threadpool_limits(1)  # a process a core measures
     day = timedelta(days=1)
     split = Split((end - 3 * WEEK + day, end - 2 * WEEK), (end - WEEK + day, end))
     pipeline = open_home(Path(home))
