@@ -49,6 +49,7 @@ __all__ = [
     "State",
     "Step",
     "days_between",
+    "steps_of",
 ]
 MISSING = "missing"
 NO_DAY = date(1900, 1, 1)
@@ -266,6 +267,16 @@ class State:
         if settled:
             self.plan(days)
         return [d for d in days if self.recorded(step, d) != self.key(step, d, settled=settled)]
+
+
+def steps_of(state: State) -> list[Step]:
+    """The steps that can be done: without a model none is scored."""
+    ours = [s for s in STEPS.values() if s.name not in _NEEDS_MODEL]
+    scored = [s for s in STEPS.values() if s.name in _NEEDS_MODEL and state.model_version]
+    return [*ours, *state.own.values(), *scored]
+
+
+_NEEDS_MODEL = {step.name for step in (PREDICTIONS, REPORT, QUALITY, DRIFT)}
 
 
 def by_happened_on(raw: Snapshot) -> dict[date, list[DataFile]]:

@@ -23,10 +23,10 @@ from batch_assets.fraud.keys import (
     PREDICTIONS,
     QUALITY,
     REPORT,
-    STEPS,
     State,
     Step,
     days_between,
+    steps_of,
 )
 from batch_assets.fraud.own_features import OwnStep, own_steps, stage_own
 from batch_assets.fraud.repeated import check_repeated_keys
@@ -293,16 +293,6 @@ class Pipeline:
         state = self.state()
         state.plan(days)
         return [state.key(step, day, settled=True) for step in steps_of(state) for day in days]
-
-
-def steps_of(state: State) -> list[Step]:
-    """The steps that can be done: without a model none is scored."""
-    ours = [s for s in STEPS.values() if s.name not in _NEEDS_MODEL]
-    scored = [s for s in STEPS.values() if s.name in _NEEDS_MODEL and state.model_version]
-    return [*ours, *state.own.values(), *scored]
-
-
-_NEEDS_MODEL = {step.name for step in (PREDICTIONS, REPORT, QUALITY, DRIFT)}
 
 
 def last_closed_day() -> date:

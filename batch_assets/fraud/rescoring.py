@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from datetime import date
 
 from batch_assets.fraud import tables
-from batch_assets.fraud.pipeline import Pipeline, steps_of
+from batch_assets.fraud.keys import steps_of
+from batch_assets.fraud.pipeline import Pipeline
 from batch_assets.fraud.scorer import MODEL
 
 
