@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 REALTIME = "realtime"
 MODEL_VERSION, SCORED_AT = "model_version", "scored_at"
-_encode = msgspec.json.Encoder().encode
+encoded = msgspec.json.Encoder().encode
 
 
 class Answers:
@@ -80,4 +80,4 @@ def seconds(moment: datetime) -> float:
 
 def answer(content: Mapping[str, Any] | list[Any]) -> Response:
     """JSON; NaN and infinity as null, moments in ISO 8601 with their zone."""
-    return Response(_encode(content), media_type="application/json")
+    return Response(encoded(content), media_type="application/json")

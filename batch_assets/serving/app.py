@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
-from typing import TextIO
+from typing import Any, TextIO
 
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
@@ -12,8 +12,9 @@ from batch_assets.serving import problems
 from batch_assets.serving.answers import Answers
 from batch_assets.serving.catalogue_routes import catalogue_routes
 from batch_assets.serving.gate import Gate
-from batch_assets.serving.limits import Limits
+from batch_assets.serving.limits import App, Bounded, Limits
 from batch_assets.serving.lookup_routes import lookup_routes
+from batch_assets.serving.memory_answers import MemoryAnswers
 from batch_assets.serving.metrics import Metrics
 from batch_assets.serving.models import Models
 from batch_assets.serving.mounted import Mounted
@@ -33,6 +34,22 @@ LOOKUP_THREADS, SEARCH_THREADS, REPORT_THREADS = 4, 2, 1
 WAITING = 64
 
 
+class Application(FastAPI):
+    """FastAPI behind what every request passes first, and what the most frequent one needs."""
+
+    front: App
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            await self.front(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+    async def routed(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer by the router."""
+        await super().__call__(scope, receive, send)
+
+
 def create_app(
     served: Sequence[Served],
     settings: Settings,
@@ -42,7 +59,7 @@ def create_app(
     keys: Keys | None = None,
     access_log: TextIO | None = None,
     stopping: Callable[[], bool] = lambda: False,
-) -> FastAPI:
+) -> Application:
     """The application over some workloads; it starts and stops them.
 
     Args:
@@ -62,7 +79,7 @@ def create_app(
     metrics = Metrics(served, pools)
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(of: FastAPI) -> AsyncIterator[None]:
         for one in served:
             await run_in_threadpool(one.start)
         yield
@@ -72,7 +89,7 @@ def create_app(
             await run_in_threadpool(one.stop)
         access.flush()
 
-    app = FastAPI(
+    app = Application(
         title="Batch results, served",
         version=_version(),
         lifespan=lifespan,
@@ -97,8 +114,8 @@ def create_app(
     app.include_router(status_routes(mounted, stopping, metrics))
     app.include_router(page_routes())
     describe(app, keys is not None)
-    app.add_middleware(Gate, limits=limits or Limits(), hosts=hosts, keys=keys)
-    app.add_middleware(Observed, metrics=metrics, access=access)
+    routed = Bounded(app.routed, limits or Limits())
+    app.front = Observed(Gate(MemoryAnswers(routed, mounted), hosts, keys), metrics, access)
     return app
 
 

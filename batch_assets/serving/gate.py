@@ -1,15 +1,13 @@
-"""What every request has to pass: host, API key, scope, rate, size, time."""
+"""Who may ask: the host by which the server is asked, API key, scope, rate."""
 
-import asyncio
 import math
 from collections.abc import Collection
 
-from batch_assets.serving.limits import App, Limits, Receive, Scope, Send, bounded_body
+from batch_assets.serving.limits import App, Receive, Scope, Send
 from batch_assets.serving.problems import Problem
 from batch_assets.serving.security import Keys
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-_WITH_BODY = ("POST", "PUT", "PATCH")
 
 
 class Gate:
@@ -17,33 +15,21 @@ class Gate:
 
     Args:
         app: what is guarded.
-        limits: of one request.
         hosts: names that the Host header may have; None: any. A page of another site that makes
             its own name point to this machine cannot read from a server that checks them.
         keys: that requests have to show; None: anybody may ask.
     """
 
-    def __init__(
-        self, app: App, limits: Limits, hosts: Collection[str] | None, keys: Keys | None
-    ) -> None:
-        self.app, self.limits, self.hosts, self.keys = app, limits, hosts, keys
+    def __init__(self, app: App, hosts: Collection[str] | None, keys: Keys | None) -> None:
+        self.app, self.hosts, self.keys = app, hosts, keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return await self.app(scope, receive, send)
-        host = authorization = content_type = length = None
-        chunked = False
+        host = authorization = None
         for name, value in scope["headers"]:
             if name == b"host":
                 host = value
             elif name == b"authorization":
                 authorization = value
-            elif name == b"content-type":
-                content_type = value
-            elif name == b"content-length":
-                length = value
-            elif name == b"transfer-encoding":
-                chunked = True
         if self.hosts is not None and _host_name(host) not in self.hosts:
             raise Problem(
                 "wrong-host",
@@ -52,12 +38,7 @@ class Gate:
             )
         if self.keys is not None and is_guarded(scope["path"]):
             self._check_key(scope, authorization)
-        async with asyncio.timeout(self.limits.seconds):
-            if chunked or (length is not None and length != b"0"):
-                receive = await bounded_body(receive, length, self.limits.body_bytes)
-                if scope["method"] in _WITH_BODY and not _is_json(content_type):
-                    raise Problem("media-type", "send JSON, with Content-Type: application/json")
-            await self.app(scope, receive, send)
+        await self.app(scope, receive, send)
 
     def _check_key(self, scope: Scope, authorization: bytes | None) -> None:
         assert self.keys is not None
@@ -92,7 +73,3 @@ def _host_name(host: bytes | None) -> str:
     if text.startswith("["):
         return text[1:].partition("]")[0]
     return text.rpartition(":")[0] if ":" in text else text
-
-
-def _is_json(content_type: bytes | None) -> bool:
-    return (content_type or b"").partition(b";")[0].strip().lower() == b"application/json"

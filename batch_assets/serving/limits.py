@@ -1,5 +1,6 @@
 """What one request may take: bytes and seconds."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +33,37 @@ class Limits:
     connections: int = 2_000
 
 
-async def bounded_body(receive: Receive, declared: bytes | None, most: int) -> Receive:
+class Bounded:
+    """Pure ASGI middleware: reads the body within its bound, and ends what takes too long.
+
+    Args:
+        app: what is bounded.
+        limits: the bounds.
+
+    Raises:
+        Problem: a bound is passed, or a body is no JSON.
+        TimeoutError: it took too long.
+    """
+
+    def __init__(self, app: App, limits: Limits) -> None:
+        self.app, self.limits = app, limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = dict(scope["headers"])
+        length = headers.get(b"content-length")
+        async with asyncio.timeout(self.limits.seconds):
+            if length not in (None, b"0") or b"transfer-encoding" in headers:
+                receive = await _bounded(receive, length, self.limits.body_bytes)
+                if scope["method"] == "POST" and not _is_json(headers.get(b"content-type")):
+                    raise Problem("media-type", "send JSON, with Content-Type: application/json")
+            await self.app(scope, receive, send)
+
+
+def _is_json(content_type: bytes | None) -> bool:
+    return (content_type or b"").partition(b";")[0].strip().lower() == b"application/json"
+
+
+async def _bounded(receive: Receive, declared: bytes | None, most: int) -> Receive:
     """Read a body whole; what is given back replays it.
 
     Raises:

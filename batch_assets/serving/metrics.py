@@ -35,6 +35,7 @@ class Metrics:
 
     def __init__(self, served: Sequence["Served"], pools: Sequence["Pool"]) -> None:
         self.registry = CollectorRegistry()
+        self._of: dict[tuple[str, str, int], tuple[Histogram, Counter]] = {}
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         self.registry.register(_State(served, pools))
@@ -51,6 +52,15 @@ class Metrics:
             buckets=BUCKETS,
             registry=self.registry,
         )
+
+    def note(self, route: str, source: str, status: int, seconds: float) -> None:
+        """A request that was answered."""
+        at = (route, source, status)
+        if at not in self._of:
+            self._of[at] = self.seconds.labels(route, source), self.requests.labels(route, status)
+        histogram, counter = self._of[at]
+        histogram.observe(seconds)
+        counter.inc()
 
     def text(self) -> bytes:
         """All of it in Prometheus' text format."""

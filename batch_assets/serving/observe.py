@@ -6,7 +6,7 @@ from typing import TextIO
 
 from batch_assets.serving.limits import App, Message, Receive, Scope, Send
 from batch_assets.serving.metrics import Metrics
-from batch_assets.serving.problems import Problem, log_error
+from batch_assets.serving.problems import log_error, problem_of
 
 FLUSH_SECONDS = 0.5
 UNKNOWN = "(none)"
@@ -63,8 +63,6 @@ class Observed:
         self.app, self.metrics, self.access = app, metrics, access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return await self.app(scope, receive, send)
         started = time.perf_counter()
         status = 0
         head = scope["method"] == "HEAD"
@@ -85,7 +83,9 @@ class Observed:
         except ConnectionResetError:
             status = status or 499
         except Exception as error:
-            problem = _problem_of(error)
+            problem = problem_of(error)
+            if problem.kind == "internal":
+                log_error(error)
             if not status:
                 await problem.response()(scope, receive, observed_send)
         self._note(scope, status, time.perf_counter() - started)
@@ -93,15 +93,5 @@ class Observed:
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", UNKNOWN)
         source = scope.get("source", "")
-        self.metrics.seconds.labels(route, source).observe(seconds)
-        self.metrics.requests.labels(route, status).inc()
+        self.metrics.note(route, source, status, seconds)
         self.access.add(scope, route, status, seconds)
-
-
-def _problem_of(error: Exception) -> Problem:
-    if isinstance(error, Problem):
-        return error
-    if isinstance(error, TimeoutError):
-        return Problem("timeout", "ask for less: fewer ids, a smaller k, fewer days")
-    log_error(error)
-    return Problem("internal", "nothing to change: this is a defect; the server's log has it")

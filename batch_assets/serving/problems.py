@@ -92,6 +92,15 @@ class Problem(Exception):
         return Response(self.body(), self.status, self.headers, MEDIA_TYPE)
 
 
+def problem_of(error: Exception) -> Problem:
+    """What an error is to those who asked."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, TimeoutError):
+        return Problem("timeout", "ask for less: fewer ids, a smaller k, fewer days")
+    return Problem("internal", "nothing to change: this is a defect; the server's log has it")
+
+
 def busy(what: str, seconds: int = 1) -> Problem:
     """The queue is full."""
     return Problem(
@@ -119,6 +128,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(BatchAssetsError, _store_error)
+    app.add_exception_handler(Exception, lambda request, error: problem_of(error).response())
 
 
 def _store_error(request: Request, error: Exception) -> Response:

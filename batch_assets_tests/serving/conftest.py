@@ -3,34 +3,24 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from batch_assets.fraud.pipeline import Pipeline
-from batch_assets_tests.fraud.zone import START, Zone, a_day_of_rows, days, put_any_model_live
+from batch_assets_tests.fraud.zone import Zone
 from batch_assets_tests.serving.process import ServerProcess
-
-DAYS = 12
-ROWS_A_DAY = 60
+from batch_assets_tests.serving.small_home import make_home
 
 
 @pytest.fixture(scope="session")
 def scored_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with twelve scored days of sixty transactions; not to be changed."""
+    """The home of :mod:`batch_assets_tests.serving.small_home`; not to be changed."""
     home = tmp_path_factory.mktemp("scored") / "home"
     home.mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BATCH_ASSETS_HOME", str(home))
-        zone = Zone(home).describe()
-        for day in days(DAYS):
-            zone.deliver(day, a_day_of_rows(day, ROWS_A_DAY))
-            known = a_day_of_rows(day - timedelta(days=7), ROWS_A_DAY)
-            zone.label(day, [(r[0], r[4], 1) for r in known[::9] if day - START >= timedelta(7)])
-        pipeline = zone.pipeline()
-        put_any_model_live(pipeline)
-        pipeline.update(days(DAYS))
+        make_home(home)
     return home
 
 
