@@ -3,13 +3,14 @@
 import threading
 from collections import OrderedDict
 from datetime import date
+from sys import getsizeof
 
 from batch_assets.serving.blocks import Row, Value
 from batch_assets.serving.view import View
 from batch_assets.storage.tables import DAY
 
-ROW_OVERHEAD = 600
-"""Bytes of a row's dictionary and numbers, and of its place in the list."""
+PLACE_BYTES = 300
+"""Of a row in the list, beside the row itself."""
 
 
 class HotRows:
@@ -42,7 +43,7 @@ class HotRows:
 
     def put(self, version: str, key: Value, row: Row) -> None:
         """Remember a row of a day with this key."""
-        size = ROW_OVERHEAD + sum(len(v) for v in row.values() if isinstance(v, str | bytes))
+        size = PLACE_BYTES + getsizeof(row) + sum(map(getsizeof, row.values()))
         with self._lock:
             self._drop(key)
             self._rows[key] = row[DAY], version, row, size
@@ -52,10 +53,10 @@ class HotRows:
 
     def keep_only(self, view: View) -> None:
         """Forget rows of days that a view has not, or has anew."""
-        with self._lock:
-            gone = [k for k, held in self._rows.items() if view.days.get(held[0]) != held[1]]
-            for key in gone:
-                self._drop(key)
+        for key, (day, version, _, _) in list(self._rows.items()):
+            if view.days.get(day) != version:
+                with self._lock:  # not around all of them: others wait for it
+                    self._drop(key)
 
     def _drop(self, key: Value) -> None:
         held = self._rows.pop(key, None)

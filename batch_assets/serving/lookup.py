@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from itertools import islice
@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 
 import pyarrow as pa
 
-from batch_assets.serving.blocks import Row, Value
+from batch_assets.serving.blocks import DayBlock, Row, Value
 from batch_assets.serving.budget import Budget
 from batch_assets.serving.hot import HotRows
 from batch_assets.serving.stored import StoreUnreadable
@@ -161,18 +161,26 @@ class Lookups:
         for at, day in enumerate(days):
             block = view.blocks.get(day)
             if block is not None:
-                rows = [block.row(row) for row in block.rows_of(entity, value)]
-            else:
-                if stored is None:
-                    outside = [d for d in days[at:] if d not in view.blocks]
-                    stored = self._stored.of_entity(
-                        view.predictions, view.vectors, outside, entity, value
-                    )
-                rows = self._read(stored.__next__)
-            source: Source = "memory" if block is not None else "store"
-            for row in sorted(rows, key=self._order, reverse=True):
-                if self._is_before(row, before):
-                    yield Found(row, source)
+                yield from self._in_block(block, entity, value, before)
+                continue
+            if stored is None:
+                outside = [d for d in days[at:] if d not in view.blocks]
+                stored = self._stored.of_entity(
+                    view.predictions, view.vectors, outside, entity, value
+                )
+            for row in sorted(self._read(stored), key=self._order, reverse=True):
+                if _is_before(self._order(row), before):
+                    yield Found(row, "store")
+
+    def _in_block(
+        self, block: DayBlock, entity: str, value: Value, before: Before | None
+    ) -> Iterator[Found]:
+        time, key = self._workload.time, self._workload.key
+        numbers = block.rows_of(entity, value)
+        ordered = ((block.value(time, n), block.value(key, n), n) for n in numbers)
+        for moment, of_row, number in sorted(ordered, reverse=True):
+            if _is_before((moment, of_row), before):
+                yield Found(block.row(number), "memory")
 
     @staticmethod
     def _day(row: Row) -> Any:
@@ -180,13 +188,6 @@ class Lookups:
 
     def _order(self, row: Row) -> tuple[Any, Any]:
         return row[self._workload.time], row[self._workload.key]
-
-    def _is_before(self, row: Row, before: Before | None) -> bool:
-        if before is None:
-            return True
-        if isinstance(before, tuple):
-            return self._order(row) < before
-        return bool(row[self._workload.time] < before)
 
     def _from_shared(self, view: View, left: Mapping[Value, Sequence[date]]) -> dict[Value, Found]:
         if self._shared is None:
@@ -199,9 +200,9 @@ class Lookups:
         self._count(redis=len(rows))
         return {key: Found(row, "redis") for key, row in rows.items()}
 
-    def _read(self, read: Callable[[], list[Row]]) -> list[Row]:
+    def _read(self, stored: Iterator[list[Row]]) -> list[Row]:
         try:
-            return read()
+            return next(stored)
         except StoreUnreadable:
             self._count(unreadable=1)
             raise
@@ -209,6 +210,12 @@ class Lookups:
     def _count(self, **more: int) -> None:
         with self._counting:
             self.counts.update(more)
+
+
+def _is_before(order: tuple[Any, Any], before: Before | None) -> bool:
+    if before is None:
+        return True
+    return bool(order < before if isinstance(before, tuple) else order[0] < before)
 
 
 def _fits(value: Value, kind: pa.DataType) -> bool:

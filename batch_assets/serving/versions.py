@@ -1,5 +1,6 @@
 """Which versions of the two tables belong together, and whether there are newer ones."""
 
+import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,6 +18,7 @@ from batch_assets.storage.warehouse import Warehouse
 if TYPE_CHECKING:
     from batch_assets.storage.vectors.search import Snapshot as Vectors
 
+logger = logging.getLogger(__name__)
 PATIENCE_SECONDS = 1.0
 """How long a view waits for the predictions of vectors that have been published already."""
 LOOK_SECONDS = 0.05
@@ -98,6 +100,9 @@ def _vectors(stores: Stores, old: View) -> "Vectors | None":
         new = stores.vectors.snapshot(stores.workload.vectors)
     except VectorStoreError:
         return None
+    except (OSError, ValueError, RuntimeError) as error:
+        logger.warning("vectors are left as they were: %s", error)
+        return old.vectors
     return old.vectors if old.vectors and _named(old.vectors) == _named(new) else new
 
 

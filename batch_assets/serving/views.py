@@ -21,6 +21,8 @@ from batch_assets.storage.warehouse import Snapshot as Predictions
 
 logger = logging.getLogger(__name__)
 POLL_SECONDS = 1.0
+NO_VECTORS_SECONDS = 60.0
+"""How often vectors are looked for that were not there, or could not be read."""
 FIRST_ROWS = 250_000
 """Rows in memory, in whole days, before the server says that it is ready."""
 MOST_ROWS = 1_000_000
@@ -56,6 +58,7 @@ class Views:
 
     def start(self) -> None:
         """Make a first view of the newest days; all other days follow in the background."""
+        release_memory()  # so that what loading frees goes back from the beginning
         try:
             self.renew(FIRST_ROWS)
         except Exception as error:  # the next look may succeed; until then nothing is there
@@ -157,7 +160,7 @@ class Views:
                 listener(old, new)
             if memory.complete:
                 self._loader.tidy(predictions)
-                release_memory()
+            release_memory()
             return new
 
     def _live(self) -> str | None:
@@ -170,11 +173,12 @@ class Views:
 
     def _stamp(self) -> tuple[object, ...]:
         """Differs when there may be something new to look at."""
-        again = self._loader.next_try()
+        again, now = self._loader.next_try(), time.monotonic()
         return (
             *versions.stamp(self._stores),
             self._live(),
-            again is not None and again < time.monotonic(),
+            again is not None and again < now,
+            now // NO_VECTORS_SECONDS if self.current.vectors is None else None,
         )
 
 

@@ -15,7 +15,14 @@ from batch_assets.errors import BatchAssetsError
 from batch_assets.serving import versions, views
 from batch_assets.serving.stored import StoreUnreadable, ViewGone
 from batch_assets.serving.view import View
-from batch_assets_tests.serving.library import LOANS, PREDICTIONS, Library, day_number, loans_of
+from batch_assets_tests.serving.library import (
+    LOANS,
+    PREDICTIONS,
+    VECTORS,
+    Library,
+    day_number,
+    loans_of,
+)
 
 WAIT = 60.0  # for what comes at once on an idle machine
 ONE_DAY = 15_000  # bytes of memory in all, of which a day of 40 loans fits into its part
@@ -173,6 +180,15 @@ def test_a_log_that_cannot_be_read_leaves_the_old_view(library: Library) -> None
     finally:
         library.views.stop()
     assert lookups.in_memory(view, "0301-1")
+
+
+def test_damaged_vectors_leave_predictions_as_they_are(library: Library) -> None:
+    for path in Path(library.vectors.table_uri(VECTORS), "_versions").iterdir():
+        path.write_bytes(b"no manifest")
+    library.memory = 0
+    view = library.loaded()
+    assert view.vectors is None
+    assert version_of(library, view, 2, "store") == "aa"
 
 
 def test_the_newest_days_are_in_memory_as_far_as_the_bound_allows(tmp_path: Path) -> None:
