@@ -32,6 +32,7 @@ PROBES = 10
 """Lists looked into of 1,000, the rows of one that is searched whole with k 10: recall@10 .99."""
 
 SAMPLE_A_LIST = 48
+PQ_LEAST = 16
 ID_BYTES = 16
 """Beside the code of a row: its number in the list, and where the list has it."""
 
@@ -60,6 +61,7 @@ class Codebook:
         """Learn the lists and the codes from a sample, float32 [n, dimensions]."""
         import faiss
 
+        faiss.omp_set_num_threads(1)  # of this thread: the other cores are for who asks
         dimensions = sample.shape[1]
         lists = max(1, min(lists_for(rows), len(sample) // 16))
         kind = faiss.METRIC_INNER_PRODUCT if metric == "dot" else faiss.METRIC_L2
@@ -67,6 +69,8 @@ class Codebook:
         index.cp.min_points_per_centroid = 1
         if isinstance(index, faiss.IndexIVFPQ):
             index.pq.cp.min_points_per_centroid = 1
+            index.pq.cp.niter = 10
+            sample = np.resize(sample, (max(PQ_LEAST, len(sample)), dimensions))
         index.train(_prepared(sample, metric))
         return cls(format, metric, rows, index)
 
@@ -314,7 +318,8 @@ def _code(format: Format, sample: Vectors) -> str:
     if format != "pq":
         return {"fp32": "Flat", "fp16": "SQfp16", "sq8": "SQ8"}[format]
     bits = 8 if len(sample) >= 1_000 else 4
-    return f"PQ{sub_vectors(sample.shape[1])}x{bits}"
+    # np: without polysemous training, which takes a minute and serves another kind of search.
+    return f"PQ{sub_vectors(sample.shape[1])}x{bits}np"
 
 
 def _prepared(vectors: Vectors, metric: str) -> Vectors:
