@@ -1,5 +1,7 @@
 """Searches find what comparing everything finds, wherever it lies and whatever is replaced."""
 
+import threading
+from collections import Counter
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -296,3 +298,53 @@ def test_the_batch_is_found_in_place_of_real_time(tmp_path: Path, memory: int) -
     assert keys(found.rows) == shelves.nearest(query(5), 30)
     assert {row["source"] for row in found.rows} == {"memory" if memory == ALL else "store"}
     assert keys(neighbours.search(view, key="0301-4", k=5).rows) == shelves.nearest(before, 6)[1:]
+
+
+def test_no_search_mixes_versions_while_days_are_replaced(tmp_path: Path) -> None:
+    """Threads search while days are scored anew; each answer is all of one view's versions."""
+    shelves = Shelves(tmp_path)
+    scored: dict[tuple[date, str], dict[str, np.ndarray]] = {}
+
+    def publish(day: date, count: int) -> None:
+        key = shelves.publish(day, count, "aa")
+        loans = [row["loan"] for row in shelves.published[day]]
+        scored[day, key] = {loan: shelves.stored[loan] for loan in loans}
+
+    for n in range(4):
+        publish(day_number(n), 30)
+    shelves.loaded()
+    neighbours = Neighbours(shelves)
+    done, wrong = threading.Event(), list[str]()
+    checked = Counter[str]()
+
+    def check(seed: int) -> None:
+        while not done.is_set():
+            view = shelves.view
+            there: dict[str, np.ndarray] = {}
+            for at in view.days.items():
+                there |= scored[at]
+            found = neighbours.search(view, vector=query(seed), k=500, model="aa")
+            checked[found.source] += 1
+            far = {key: float(((one - query(seed)) ** 2).sum()) for key, one in there.items()}
+            right = len(found.rows) == len(far) and all(
+                abs(far[row["loan"]] - row["distance"]) < 1e-4 for row in found.rows
+            )
+            if not right:
+                wrong.append(f"view {view.number}: {len(found.rows)} of {len(far)} rows")
+                return
+
+    threads = [threading.Thread(target=check, args=(seed,)) for seed in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        for turn in range(12):
+            publish(day_number(turn % 4), 20 + turn)
+            shelves.views.refresh()
+            shelves.loaded()
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+        neighbours.stop()
+    assert not wrong
+    assert sum(checked.values()) > 3
