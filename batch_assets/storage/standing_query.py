@@ -4,10 +4,12 @@ DuckDB plans a prepared statement again at each execution (2.0; an EXECUTE and a
 parsed before are no faster), which for a long statement over a few rows is most of the work. So the
 statement stands in a recursive query whose rounds never end: DuckDB plans the query once and runs
 its recursive part once a round. A round begins when the engine asks a table for its rows, which
-waits until there are some, and ends when the engine asks again.
+waits until there are some, and ends when the engine asks again. Should the engine read a table
+before the first round, the plan is one that would not read it again: then each input is planned.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from threading import Condition, Thread
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +60,7 @@ class StandingQuery:
         self._result: pa.Table | None = None
         self._error: BaseException | None = None
         self._planned = False
+        self._reads_again = True
         self._closed = False
         self._thread: Thread | None = None
 
@@ -65,23 +68,34 @@ class StandingQuery:
         """What the statement selects from these tables.
 
         Raises:
-            duckdb.Error: the statement failed; the next call plans it again.
+            duckdb.Error, OSError: the statement failed; the next call plans it again.
         """
         with self._changed:
             if self._closed:
                 raise BatchAssetsError("a statement was run after it was closed")
             self._tables, self._result, self._error = tables, None, None
-            if self._thread is None:
-                self._planned = False
-                self._thread = Thread(target=self._work, name="standing query", daemon=True)
-                self._thread.start()
-            self._changed.notify_all()
-            self._changed.wait_for(lambda: self._result is not None or self._error is not None)
+            if self._reads_again:
+                self._run_round()
+            if not self._reads_again:
+                self._result = self._run_alone()
             if self._result is not None:
                 return self._result
-            self._thread = None
             assert self._error is not None
             raise self._error
+
+    def _run_round(self) -> None:
+        if self._thread is None:
+            self._planned = False
+            self._thread = Thread(target=self._work, name="standing query", daemon=True)
+            self._thread.start()
+        self._changed.notify_all()
+        self._changed.wait_for(lambda: self._result is not None or self._error is not None)
+        if self._error is not None:
+            self._thread = None
+
+    def _run_alone(self) -> pa.Table:
+        with self._connected() as connection:
+            return connection.sql(self._sql, params=self._parameters or None).to_arrow_table()
 
     def close(self) -> None:
         """End the query and its thread."""
@@ -96,11 +110,7 @@ class StandingQuery:
 
         error: BaseException = BatchAssetsError("the statement gave no row for its input")
         try:
-            with duckdb.connect(config={"threads": 1}) as connection:
-                connection.execute("SET TimeZone = 'UTC'")
-                for name, table in self._inputs.items():
-                    connection.register(name, table)
-                self._prepare(connection)
+            with self._connected() as connection:
                 for _ in connection.sql(
                     self._query(connection), params=self._parameters or None
                 ).to_arrow_reader():
@@ -110,6 +120,17 @@ class StandingQuery:
         with self._changed:
             self._error = error
             self._changed.notify_all()
+
+    @contextmanager
+    def _connected(self) -> "Iterator[duckdb.DuckDBPyConnection]":
+        import duckdb
+
+        with duckdb.connect(config={"threads": 1}) as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            for name, table in self._inputs.items():
+                connection.register(name, table)
+            self._prepare(connection)
+            yield connection
 
     def _query(self, connection: "duckdb.DuckDBPyConnection") -> str:
         import duckdb
@@ -137,6 +158,12 @@ class StandingQuery:
     def rows_of(self, name: str) -> pa.Table:
         """What the engine reads from a table in this round; waits for one to begin."""
         with self._changed:
+            if not self._reads_again:
+                assert self._tables is not None
+                return self._tables[name]
+            if not self._planned and not self._given:
+                self._reads_again = False
+                raise BatchAssetsError(f"{name} is read before the first round")
             if self._given:
                 given, self._given = self._given, []
                 if self._planned:
