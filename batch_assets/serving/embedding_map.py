@@ -1,6 +1,7 @@
 """A two-dimensional map of a workload's embeddings: their principal components."""
 
 import hashlib
+import math
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from batch_assets.serving.workload import Workload
 from batch_assets.storage.vectors.search import Snapshot, lookup
@@ -19,7 +21,9 @@ if TYPE_CHECKING:
     from batch_assets.serving.view import View
 
 MOST_READ = 20_000
-"""Vectors that the axes are computed from, at most: 5 MB of 64 numbers."""
+"""Vectors that the axes are computed from, about: 5 MB of 64 numbers."""
+NEWEST = 60
+"""Of so many of the newest files, which are days, if no day is so large that it has several."""
 BINS = 20
 Floats = npt.NDArray[np.float32]
 
@@ -108,15 +112,11 @@ class EmbeddingMap:
         axes, _ = self._state(view)
         if axes is None:
             return {"axes": None, "points": [], "missing": list(keys)}
-        spec = self._workload.vectors
         found = lookup(view.vectors, keys, columns=self._columns, valid=view.days)
-        found = found.select(self._columns)
-        found = found.filter(pa.compute.equal(found["model_version"], axes.model_version))
-        points = {point["key"]: point for point in self._points(axes, found)}
-        for key, vector, score in self._realtime(set(keys) - set(points), axes):
-            (x, y), known = axes.place(vector[None, :])[0], self._workload.known([key])
-            points[key] = {"key": key, "x": x, "y": y, "score": score, "label": known.get(key)}
-        assert spec.key == self._workload.key
+        points: dict[str, dict[str, Any]] = {}
+        for rows in (self._realtime(keys), found.select(self._columns)):
+            of_model = rows.filter(pc.equal(rows["model_version"], axes.model_version))
+            points.update({point["key"]: point for point in self._points(axes, of_model)})
         return {
             "axes": axes.name,
             "points": [points[key] for key in dict.fromkeys(keys) if key in points],
@@ -126,12 +126,14 @@ class EmbeddingMap:
     @property
     def _columns(self) -> list[str]:
         spec = self._workload.vectors
-        names = (spec.key, spec.vector, self._workload.score, "model_version")
-        return [*names, spec.day, spec.version_column]
+        return [spec.key, spec.vector, self._workload.score, "model_version"]
 
-    def _realtime(self, keys: set[str], axes: Axes) -> list[tuple[str, Floats, float]]:
-        """Key, vector and score of rows that only this server has scored."""
-        return []
+    def _realtime(self, keys: Sequence[str]) -> pa.Table:
+        """The rows with these keys that this server has scored."""
+        if self._served.realtime is None:
+            return self._workload.vectors.schema.empty_table()
+        rows = self._served.realtime.vectors()
+        return rows.filter(pc.is_in(rows[self._workload.key], pa.array(keys, pa.string())))
 
     def _points(self, axes: Axes, rows: pa.Table) -> list[dict[str, Any]]:
         keys = rows[self._workload.key].to_pylist()
@@ -156,10 +158,12 @@ class EmbeddingMap:
             return (self._axes if rows.num_rows else None), rows
 
     def _newest(self, view: "View") -> pa.Table:
-        """Up to ``MOST_READ`` rows of the newest days: of the live model, if it has scored any."""
+        """About ``MOST_READ`` rows of the newest days: of the live model, if it has scored any."""
         if view.vectors is None:
             return pa.table({})
-        rows = _newest_rows(view.vectors, view.days, self._columns)
+        spec = self._workload.vectors
+        columns = [*self._columns, spec.day, spec.version_column]
+        rows = _newest_rows(view.vectors, view.days, columns)
         if not rows.num_rows:
             return rows
         versions = rows["model_version"].value_counts().to_pylist()
@@ -167,22 +171,22 @@ class EmbeddingMap:
         version = view.model_version
         if version not in counted:
             version = max(counted, key=lambda name: counted[name])
-        return rows.filter(pa.compute.equal(rows["model_version"], version))
+        return rows.filter(pc.equal(rows["model_version"], version))
 
 
 def _newest_rows(vectors: Snapshot, valid: Mapping[date, str], columns: list[str]) -> pa.Table:
     """A sample of the newest days' rows, always the same one of the same version of the table."""
-    spec, left, parts = vectors.spec, MOST_READ, []
-    for fragment in sorted(vectors.fragments, key=lambda f: max(f.days), reverse=True):
-        held = sum(state.rows for state in fragment.days.values())
-        if left <= 0 or not held:
-            break
-        chosen = np.arange(held)
-        if held > left:
-            chosen = np.sort(np.random.default_rng(0).choice(held, left, replace=False))
+    spec, parts = vectors.spec, []
+    held = [(one, sum(state.rows for state in one.days.values())) for one in vectors.fragments]
+    newest = sorted(held, key=lambda one: max(one[0].days, default=date.min))[-NEWEST:]
+    share = min(1.0, MOST_READ / max(1, sum(rows for _, rows in newest)))
+    for fragment, count in newest:
+        if not count:
+            continue
+        rng = np.random.default_rng(0)
+        chosen = np.sort(rng.choice(count, math.ceil(share * count), replace=False))
         file = vectors.dataset.get_fragment(fragment.metadata.id)
         parts.append(file.take(chosen.tolist(), columns=columns))
-        left -= len(chosen)
     if not parts:
         return pa.table({name: [] for name in columns})
     rows = pa.concat_tables(parts)

@@ -109,7 +109,7 @@ export class AlertList {
           h("label", { for: "day", class: "hidden" }, "Day of the alerts"), this.picker,
           h("button", { type: "button", "aria-label": "Day after", onclick: step(1) }, "›"))),
       h("div", { class: "narrow" },
-        h("label", { for: "narrow" }, "Containing"), narrow,
+        h("label", { for: "narrow" }, "With"), narrow,
         h("label", { for: "least" }, "Score from"), least),
       this.body,
     ];
@@ -135,10 +135,11 @@ export class AlertList {
       [...columns.map((name) => row[name]), ...(row.reasons ?? [])].some((value) =>
         String(value ?? "").toLowerCase().includes(this.text))));
     if (!answer.alerts.length) return [h("p", { class: "note" }, `There are no alerts of ${answer.day}.`)];
-    const all = count(answer.alerts.length, "alert", "alerts");
+    const cut = answer.alerts.length >= this.limit;
+    const all = `${cut ? "the first " : ""}${count(answer.alerts.length, "alert", "alerts")}`;
     const list = h("ol", { class: "alerts", "aria-label": `Alerts of ${answer.day}, highest score first` },
       shown.map((row) => h("li", {}, this.#row(row))));
-    const more = answer.alerts.length >= this.limit && this.limit < MOST
+    const more = cut && this.limit < MOST
       ? h("button", { type: "button", onclick: () => this.#more() }, "Show more")
       : null;
     queueMicrotask(() => this.mark(this.chosen));

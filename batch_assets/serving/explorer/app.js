@@ -79,7 +79,7 @@ function welcome(root, workload, listed, given, unknown) {
     unknown ? h("p", { class: "notice" }, "This address leads nowhere here.") : null,
     h("p", {}, `Choose an alert to see why its score is high and what it is like, or find a ${kinds.slice(0, -1).join(", ")} or ${kinds.at(-1)} by its id.`),
     workload.offers.score
-      ? h("p", {}, h("a", { href: address([workload.name, "score"]) }, `Score a ${workload.words.one} now`), ", which no batch has seen.")
+      ? h("p", {}, h("a", { href: address([workload.name, "score"]) }, `Score one ${workload.words.one} now`), ", which no batch has seen.")
       : null,
     map);
   const draw = (now, rows) => showOverview(map, workload, rows, now, go);
@@ -91,7 +91,6 @@ function welcome(root, workload, listed, given, unknown) {
 function markWorkload(workload) {
   byId("home").href = address([workload.name]);
   byId("query-label").textContent = `Find a ${workload.words.one}, ${Object.values(workload.entities).map((name) => name.replace(/_id$/, "")).join(" or ")} by id`;
-  query.placeholder = `Id of a ${workload.words.one}, ${Object.values(workload.entities).map((name) => name.replace(/_id$/, "")).join(", ")}`;
   const links = workloads.map((one) => h("a", {
     href: address([one.name]), "aria-current": one === workload ? "page" : null,
   }, one.title));

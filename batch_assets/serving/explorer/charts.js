@@ -48,16 +48,16 @@ export function legend(words, extra = []) {
  *
  * @param rows newest first
  * @param workload says which columns are time, score and size
- * @param open called with the row that was chosen
+ * @param open called with the row that was chosen; link makes a link to one
  * @param chosen key of a row to be marked
  */
-export function timeline(rows, workload, { open, chosen, title, unit }) {
+export function timeline(rows, workload, { open, link, chosen, title, unit }) {
   const scoreOf = (row) => row[workload.score];
   const size = workload.ranges.find((name) => name !== workload.score);
   const sizeOf = (row) => (size ? row[size] ?? 0 : 0);
   const timeOf = (row) => new Date(moment(row[workload.time]).replace(" ", "T") + "Z").getTime();
   const ordered = [...rows].reverse();
-  const hint = "Left and right arrow keys go through the points, Enter opens one.";
+  const hint = "Point at the chart, or go through it with the left and right arrow keys; Enter opens.";
   const readout = h("p", { class: "readout", "aria-live": "polite" }, hint);
   const frame = h("div", {
     class: "chart", tabindex: 0, role: "group", "aria-roledescription": "chart",
@@ -93,7 +93,7 @@ export function timeline(rows, workload, { open, chosen, title, unit }) {
         s("text", { x: LEFT - 6, y: floor - HEIGHT + 4, class: "tick end" }, short(most)),
         s("text", { x: LEFT, y: floor - HEIGHT - 8, class: "caption" },
           workload.columns[size].label + (unit ? ` (${unit})` : "")),
-        ordered.map((row) => s("line", {
+        ...ordered.map((row) => s("line", {
           x1: x(row), x2: x(row), y1: floor, y2: floor - tall(row),
           class: `stem ${kind(row, scoreOf)}`,
         })));
@@ -112,7 +112,7 @@ export function timeline(rows, workload, { open, chosen, title, unit }) {
     at = Math.min(Math.max(index, 0), ordered.length - 1);
     const row = ordered[at];
     const sized = size ? `, ${workload.columns[size].label.toLowerCase()} ${amount(sizeOf(row))}` : "";
-    readout.textContent = `${moment(row[workload.time])}: score ${score(scoreOf(row))}${sized}`;
+    readout.replaceChildren(`${moment(row[workload.time])}: score ${score(scoreOf(row))}${sized}, `, link(row));
     draw();
   }
 
@@ -131,7 +131,10 @@ export function timeline(rows, workload, { open, chosen, title, unit }) {
     }
   });
   frame.addEventListener("pointermove", (event) => show(nearest(event)));
-  frame.addEventListener("click", (event) => open(ordered[nearest(event)]));
+  frame.addEventListener("click", (event) => {
+    show(nearest(event));
+    if (event.pointerType !== "touch") open(ordered[at]);
+  });
   new ResizeObserver(draw).observe(frame);
   return h("figure", {}, h("figcaption", {}, "Score"), frame, readout);
 }

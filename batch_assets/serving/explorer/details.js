@@ -42,11 +42,7 @@ export function showOverview(root, workload, listed, query, go) {
     const { alerts, day: of } = (await listed) ?? { alerts: [] };
     const ids = alerts.map((row) => row[workload.key]);
     if (!ids.length) return null;
-    const [sample, placed] = await Promise.all([
-      ask(`v1/${workload.name}/map?size=${BACKGROUND}`, { signal }),
-      ask(`v1/${workload.name}/map:batch`, { body: { ids }, signal }),
-    ]);
-    return { alerts, of, sample, placed };
+    return { alerts, of, ...(await onMap(workload, ids, signal)) };
   }, (found) => {
     if (!found?.placed.points.length || found.placed.axes !== found.sample.axes) return [];
     const ranks = new Map(found.alerts.map((row, index) => [row[workload.key], index + 1]));
@@ -60,6 +56,19 @@ export function showOverview(root, workload, listed, query, go) {
       mapNote(found.sample),
     ];
   });
+}
+
+const samples = new Map();
+
+/** Where rows are on the map, and its background, which is asked for once a state of the tables. */
+async function onMap(workload, ids, signal) {
+  const placed = await ask(`v1/${workload.name}/map:batch`, { body: { ids }, signal });
+  let sample = samples.get(workload.name);
+  if (sample?.axes !== placed.axes || sample.view !== placed.view) {
+    sample = await ask(`v1/${workload.name}/map?size=${BACKGROUND}`, { signal });
+    samples.set(workload.name, sample);
+  }
+  return { sample, placed };
 }
 
 function mapNote(sample) {
@@ -90,12 +99,13 @@ function explanation(workload, found, query) {
   return [
     reasons.length
       ? h("ol", { class: "reasons" }, reasons.map((reason) => h("li", {}, h("span", {}, reason.text),
-        h("span", { class: "number note", title: "what it added to the logit of the score" },
+        h("span", { class: "number note" },
           ` +${reason.contribution.toFixed(1)}`))))
       : h("p", { class: "note" }, "Nothing raised it: it is no higher than usual."),
     ...(found.notes ?? []).map((text) => h("p", { class: "notice" }, text)),
     found.usual_score === undefined ? null
-      : h("p", { class: "note" }, `A usual ${workload.words.one} has ${score(found.usual_score)}; this one has ${score(found.score)}.`),
+      : h("p", { class: "note" }, `A usual ${workload.words.one} has ${score(found.usual_score)}; this one has ${score(found.score)}. ` +
+        "Beside each reason: what it added to the logit of the score."),
     shares.length ? h("details", {}, h("summary", {}, `All ${shares.length} values that moved it`),
       h("table", { class: "shares" },
         h("caption", {}, "What each value added to the logit of the score, beside a usual one"),
@@ -112,7 +122,7 @@ function explanation(workload, found, query) {
 
 function columnsOf(workload, rows, extra) {
   const ranges = workload.ranges.filter((name) => name !== workload.score);
-  const wanted = [workload.key, workload.score, ...extra, "label", workload.time, ...ranges, ...Object.values(workload.entities)];
+  const wanted = [workload.key, workload.score, "label", ...extra, workload.time, ...ranges, ...Object.values(workload.entities)];
   return wanted.filter((name) => name in rows[0]);
 }
 
@@ -168,18 +178,13 @@ function similar(root, workload, id, query, form, go) {
   return load(root, async (signal) => {
     const found = await ask(`v1/${workload.name}/similar`, { body, signal });
     const ids = [id, ...found.neighbours.map((row) => row[workload.key])];
-    const [sample, placed] = workload.offers.map && found.neighbours.length
-      ? await Promise.all([
-        ask(`v1/${workload.name}/map?size=${BACKGROUND}`, { signal }),
-        ask(`v1/${workload.name}/map:batch`, { body: { ids }, signal }),
-      ])
-      : [null, null];
-    return { found, sample, placed };
+    const map = workload.offers.map && found.neighbours.length ? await onMap(workload, ids, signal) : {};
+    return { found, ...map };
   }, ({ found, sample, placed }) => {
     const rows = found.neighbours;
-    const frauds = rows.filter((row) => row.label === 1).length;
+    const positives = rows.filter((row) => row.label === 1).length;
     const text = rows.length
-      ? `${count(rows.length, "neighbour", "neighbours")}, ${frauds} known as ${workload.words.positive}`
+      ? `${count(rows.length, "neighbour", "neighbours")}, ${positives} known as ${workload.words.positive}`
       : "No neighbours: nothing else is within these bounds.";
     announce(text);
     return [h("p", {}, text), rows.length ? neighbours(workload, id, found, sample, placed, query, go) : null, how(found)];
@@ -235,6 +240,7 @@ export function showEntity(root, workload, name, id, query, go) {
       title: `Scores of ${label(workload, column).toLowerCase()} ${id}`,
       unit: workload.columns[ranges[0]]?.unit,
       open: (row) => go([workload.name, "predictions", row[workload.key]], { day: query.day }),
+      link: (row) => cell(workload, workload.key, row, { day: query.day }),
     });
     const more = answer.next
       ? h("button", { type: "button", onclick: () => load(body, (signal) => ask(answer.next, { signal }), build) }, "Show older ones, too")

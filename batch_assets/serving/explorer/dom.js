@@ -65,7 +65,7 @@ export function amount(value) {
 
 export function distance(value) {
   if (typeof value !== "number") return NONE;
-  return value >= 0.001 || value === 0 ? value.toFixed(4) : value.toExponential(1);
+  return value > 0 && value < 1e-6 ? "<0.000001" : value.toFixed(6);
 }
 
 /** "2026-04-14 14:39:08". */
@@ -85,7 +85,7 @@ export function age(seconds) {
   return "just now";
 }
 
-/** "customer_id" as "Customer id". */
+/** "person_id" as "Person id". */
 export function words(name) {
   const text = name.replaceAll("_", " ");
   return text[0].toUpperCase() + text.slice(1);

@@ -3,7 +3,7 @@
 import { Problem } from "./api.js";
 import { h, age, amount, distance, moment, number, outward, put, score, words } from "./dom.js";
 
-/** "#/fraud/customers/C1?day=2026-04-14"; what has no value is left out of the query. */
+/** "#/workload/kind/id?day=2026-04-14"; what has no value is left out of the query. */
 export function address(parts, query = {}) {
   const given = Object.entries(query).filter(([, value]) => value !== null && value !== undefined && value !== "");
   const text = new URLSearchParams(given).toString();
@@ -15,7 +15,7 @@ export function entityOf(workload, column) {
   return Object.keys(workload.entities).find((name) => workload.entities[name] === column);
 }
 
-/** "customer_id" as "Customer". */
+/** "person_id" of an entity as "Person". */
 export function label(workload, column) {
   const text = workload.columns[column]?.label ?? words(column);
   return Object.values(workload.entities).includes(column) ? text.replace(/ id$/i, "") : text;

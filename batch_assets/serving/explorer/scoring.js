@@ -7,13 +7,14 @@ import { address, problemBox } from "./parts.js";
 /** The form; what was scored opens as any other row. */
 export function showScoring(root, workload, query, go) {
   const { words: named } = workload;
-  const title = h("h2", { id: "detail-title", tabindex: -1 }, `Score a ${named.one} now`);
+  const title = h("h2", { id: "detail-title", tabindex: -1 }, `Score one ${named.one} now`);
   if (!workload.offers.score) {
     root.replaceChildren(title, h("p", { class: "note" }, "This server scores nothing in real time."));
     return;
   }
   const schema = workload.request;
-  const fields = Object.entries(schema.properties).map(([name, property]) => field(name, plain(property, schema)));
+  const fields = Object.entries(schema.properties).map(([name, property]) =>
+    field(name, plain(property, schema), schema.examples?.[0]?.[name], name === workload.time));
   const result = h("div", {});
   const button = h("button", {}, "Score");
   const form = h("form", { class: "scoring", onsubmit: async (event) => {
@@ -48,27 +49,23 @@ function plain(property, schema) {
   return { ...property, ...chosen, nullable: options.some((one) => one.type === "null") };
 }
 
-function field(name, property) {
-  const numeric = property.type === "number" || property.type === "integer" ||
-    (property.anyOf ?? []).some((one) => one.type === "number");
-  const time = property.format === "date-time";
+function field(name, property, example, isTime) {
+  const numeric = property.type === "number" || property.type === "integer";
   const id = `s-${name}`;
   const input = h("input", {
     id, name, autocomplete: "off", spellcheck: "false",
     required: !property.nullable && property.default === undefined,
-    type: numeric ? "number" : time ? "datetime-local" : "text",
-    step: numeric ? "any" : time ? 1 : null,
+    type: numeric ? "number" : "text", step: numeric ? "any" : null, placeholder: example ?? null,
     min: property.minimum ?? null, max: property.maximum ?? null,
     maxlength: property.maxLength ?? null,
-    value: time ? new Date().toISOString().slice(0, 19) : "",
+    value: isTime ? `${new Date().toISOString().slice(0, 19)}Z` : "",
     "aria-describedby": property.description ? `${id}-note` : null,
   });
   const read = () => {
     const text = input.value.trim();
     if (text === "") return null;
-    if (numeric) return Number(text);
-    return time ? `${text.length === 16 ? `${text}:00` : text}Z` : text;
+    return numeric ? Number(text) : text;
   };
   const note = property.description ? h("span", { id: `${id}-note`, class: "note" }, property.description) : null;
-  return { name, read, element: h("div", { class: "field" }, h("label", { for: id }, words(name) + (time ? " (UTC)" : "")), input, note) };
+  return { name, read, element: h("div", { class: "field" }, h("label", { for: id }, words(name)), input, note) };
 }
