@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batch_assets.errors import BatchAssetsError
 from batch_assets.fraud import tables
 from batch_assets.fraud.embeddings import EMBEDDING_SIZE, PASSED_THROUGH
+from batch_assets.fraud.feature_rows import own_columns
 from batch_assets.fraud.keys import State
+from batch_assets.fraud.own_features import columns_of_new
 from batch_assets.fraud.pipeline import NoLiveModelError, Pipeline
 from batch_assets.fraud.realtime_cleaning import Cleaning
 from batch_assets.fraud.realtime_known import (
@@ -121,6 +122,11 @@ class FraudRealtime:
         assert self._look is not None
         return self._look.version
 
+    @property
+    def known_versions(self) -> tuple[int, ...]:
+        """Versions of the tables ``WATCHED`` that are known; none before the first look."""
+        return self._look.versions if self._look else ()
+
     def score(self, rows: list[Any]) -> pa.Table:
         """See :meth:`batch_assets.serving.workload.RealtimeModel.score`."""
         look = self._look
@@ -130,6 +136,8 @@ class FraudRealtime:
         if refused:
             raise RowsRefused(refused)
         features = self._features_of(clean)
+        for name, values in columns_of_new(look.state, clean, look.scorer.features).items():
+            features = features.append_column(name, values)
         scored = _predictions(features, look.scorer, look.version)
         self._scored = {row["transaction_id"]: row for row in _as_known(clean)}
         return scored
@@ -188,7 +196,7 @@ class FraudRealtime:
         versions = tuple(state.snapshot(table).version for table in WATCHED)
         if old is not None and (old.version, old.versions) == (version, versions):
             return None
-        scorer = old.scorer if old and old.version == version else self._load(version)
+        scorer = old.scorer if old and old.version == version else self._load(state, version)
         days = {
             day: known
             if known and known.key == known_key(state, day)
@@ -198,16 +206,11 @@ class FraudRealtime:
         asked = {one for ids in pending.values() for one in ids}
         return _Look(state, versions, version, scorer, days, asked, known_ids(state, pending))
 
-    def _load(self, version: str) -> "Scorer":
+    def _load(self, state: State, version: str) -> "Scorer":
         scorer = load_scorer(
             self._pipeline.models, version, self._pipeline.settings.home, "cpu", "fp32"
         )
-        known = tables.TRANSACTION_FEATURES.columns
-        if unknown := [name for name in scorer.features if name not in known]:
-            raise BatchAssetsError(
-                f"model {version} reads {', '.join(unknown)}, which cannot be computed in real "
-                "time yet; make a model live that does without"
-            )
+        own_columns(state, scorer.features)  # those of one's own that it reads are there
         import numpy as np
 
         scorer.score_matrix(np.zeros((1, len(scorer.features)), np.float32))  # the first is slow

@@ -1,5 +1,6 @@
 """Real-time scores are those of the batch for the same transaction and the same knowledge."""
 
+import shutil
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -8,14 +9,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from pydantic import ValidationError
 
 from batch_assets.fraud import tables
 from batch_assets.fraud.pipeline import Pipeline
-from batch_assets.fraud.realtime import FraudRealtime
+from batch_assets.fraud.realtime import WATCHED, FraudRealtime
 from batch_assets.fraud.realtime_request import TransactionRequest
+from batch_assets.serving.workload import RowsRefused
 from batch_assets_tests.fraud.zone import START, Zone, days, put_any_model_live, rows_of
 
-LAST = START + timedelta(days=44)
+LAST = START + timedelta(days=40)
 CURRENCIES = ("EUR", "USD", "JPY")
 
 
@@ -23,7 +26,7 @@ def _rows(day: date, rng: np.random.Generator) -> list[tuple[object, ...]]:
     """Rows with equal instants, few and many rows a customer, and customers who come later."""
     begin = datetime(day.year, day.month, day.day)
     rows: list[tuple[object, ...]] = []
-    for n in range(30):
+    for n in range(24):
         newcomers = (day - START).days // 5
         at = begin + timedelta(seconds=int(rng.integers(0, 24)) * 3600 + int(rng.integers(0, 2)))
         rows.append(
@@ -82,6 +85,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Any]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BATCH_ASSETS_HOME", str(home))
         zone = Zone(home).describe(time_zone="America/New_York")
+        with (home / "settings.toml").open("a") as settings:
+            settings.write("rate_max_age_days = 20\n")
         rows = deliver(zone, LAST)
         pipeline = zone.pipeline()
         put_any_model_live(pipeline)
@@ -133,3 +138,151 @@ def test_scores_have_the_bits_of_the_batch(
         assert found["transaction_id"].to_pylist() == [row.transaction_id for row in part]
         for key, row in by_id(found).items():
             assert same(row, expected[key]), key
+
+
+@pytest.fixture
+def copied(
+    built: tuple[Path, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Zone, FraudRealtime]]:
+    """A home of one's own, and what scores in it."""
+    home = tmp_path / "copy"
+    shutil.copytree(built[0], home)
+    monkeypatch.setenv("BATCH_ASSETS_HOME", str(home))
+    model = FraudRealtime(today=lambda: LAST + timedelta(days=6))
+    model.refresh()
+    yield Zone(home), model
+    model.close()
+
+
+def score_as_they_come(
+    model: FraudRealtime, rows: list[tuple[object, ...]]
+) -> dict[str, dict[str, Any]]:
+    """Rows of the same instant together, each knowing those before it."""
+    found: dict[str, dict[str, Any]] = {}
+    for at in sorted({str(row[4]) for row in rows}):
+        part = [asked_for(row) for row in rows if str(row[4]) == at]
+        found |= by_id(model.score(part))
+        model.remember(part)
+    return found
+
+
+def catch_up(model: FraudRealtime, pipeline: Pipeline) -> None:
+    """Look again until what the batch published is known."""
+    while model.known_versions != tuple(pipeline.warehouse.snapshot(t).version for t in WATCHED):
+        model.refresh()
+
+
+def test_what_was_scored_as_it_came_is_what_the_batch_says_later(
+    copied: tuple[Zone, FraudRealtime],
+) -> None:
+    zone, model = copied
+    rng = np.random.default_rng(11)
+    # the batch is late: days before yesterday count only by their totals, and one day has no row
+    coming = {day: _rows(day, rng) for day in [LAST + timedelta(days=n) for n in (1, 2, 4)]}
+    found = {}
+    for rows in coming.values():
+        found |= score_as_they_come(model, rows)
+    pipeline = zone.pipeline()
+    for day, rows in coming.items():
+        zone.deliver(day, rows)
+    pipeline.update(days(5, LAST + timedelta(days=1)))
+    said = batch(pipeline)
+    differing = [key for key, row in found.items() if not same(row, said[key])]
+    assert (differing, len(found)) == ([], 72)
+
+    # what the batch has by now is not counted twice
+    catch_up(model, pipeline)
+    day = LAST + timedelta(days=5)
+    rows = _rows(day, rng)
+    found = score_as_they_come(model, rows)
+    zone.deliver(day, rows)
+    pipeline.update(days(2, day))
+    said = batch(pipeline)
+    assert [key for key, row in found.items() if not same(row, said[key])] == []
+
+
+def test_what_was_scored_before_a_restart_is_known_after_it(
+    copied: tuple[Zone, FraudRealtime],
+) -> None:
+    _, model = copied
+    rows = [asked_for(row) for row in _rows(LAST + timedelta(days=1), np.random.default_rng(2))]
+    rows.sort(key=lambda row: row.happened_at)
+    again = FraudRealtime(today=lambda: LAST + timedelta(days=6))
+    again.refresh()
+    for row in rows[:-1]:
+        model.score([row])
+        model.remember([row])
+    again.remember(rows[:-1])
+    one, other = by_id(model.score(rows[-1:])), by_id(again.score(rows[-1:]))
+    assert same(one[rows[-1].transaction_id], other[rows[-1].transaction_id])
+    again.close()
+
+
+def test_a_new_live_version_is_taken_up(copied: tuple[Zone, FraudRealtime]) -> None:
+    zone, model = copied
+    row = asked_for(_rows(LAST, np.random.default_rng(3))[0])
+    before = model.score([row]).to_pylist()[0]
+    version = put_any_model_live(zone.pipeline(), seed=1)
+    while model.refresh() != version:
+        pass
+    after = model.score([row]).to_pylist()[0]
+    assert after["model_version"] == version != before["model_version"]
+    assert after["score"] != before["score"]
+
+
+FINE = {
+    "transaction_id": "new",
+    "customer_id": "c1",
+    "terminal_id": "s1",
+    "amount": "12.30",
+    "currency": "EUR",
+    "happened_at": f"{LAST}T12:00:00",
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "says"),
+    [
+        ({"happened_at": f"{LAST + timedelta(days=4)}T12:00:00"}, "happened_at", "future"),
+        ({"happened_at": "2025-12-30T12:00:00Z"}, "happened_at", "before the first partition"),
+        ({"happened_at": "2026-02-30T12:00:00Z"}, "happened_at", "not of the format"),
+        ({"currency": "XXQ"}, "currency", "ISO 4217"),
+        ({"currency": "CHF"}, "currency", "exchange rate for CHF"),
+        ({"feed": "no such feed"}, "feed", "shop"),
+    ],
+)
+def test_a_row_that_cannot_be_used_says_which_field_and_why(
+    realtime: FraudRealtime, change: dict[str, str], field: str, says: str
+) -> None:
+    rows = [
+        TransactionRequest.model_validate(row)
+        for row in (FINE | {"transaction_id": "good"}, FINE | change)
+    ]
+    with pytest.raises(RowsRefused) as refused:
+        realtime.score(rows)
+    (place,) = refused.value.refused
+    assert (place, refused.value.refused[1].field) == (1, field)
+    assert says in refused.value.refused[1].detail
+    assert realtime.score(rows[:1]).num_rows == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("transaction_id", " "),
+        ("transaction_id", "x" * 201),
+        ("customer_id", 7),
+        ("amount", "NaN"),
+        ("amount", -1),
+        ("amount", 1e30),
+        ("amount", True),
+        ("amount", "0.00001"),
+        ("currency", "eur"),
+        ("happened_at", "yesterday"),
+        ("happened_at", "0001-01-01T00:00:00Z"),
+        ("is_fraud", 1),
+    ],
+)
+def test_a_request_that_makes_no_sense_is_told_so(field: str, value: object) -> None:
+    with pytest.raises(ValidationError, match=field):
+        TransactionRequest.model_validate(FINE | {field: value})
