@@ -13,6 +13,7 @@ import pytest
 
 from batch_assets.errors import BatchAssetsError
 from batch_assets.serving import versions, views
+from batch_assets.serving.budget import BLOCKS
 from batch_assets.serving.stored import StoreUnreadable, ViewGone
 from batch_assets.serving.view import View
 from batch_assets_tests.serving.library import (
@@ -196,7 +197,7 @@ def test_the_newest_days_are_in_memory_as_far_as_the_bound_allows(tmp_path: Path
     for n in range(6):
         library.publish(day_number(n), 1_000, "aa")
     whole = library.loaded().bytes
-    library = Library(tmp_path, memory=int(whole * 0.55 / 0.40))
+    library = Library(tmp_path, memory=int(whole * 0.55 / BLOCKS))
     view = library.loaded()
     assert sorted(view.blocks) == [day_number(n) for n in (3, 4, 5)]
     assert sorted(view.filters) == [day_number(n) for n in (0, 1, 2)]
