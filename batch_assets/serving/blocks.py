@@ -1,6 +1,6 @@
 """Days of predictions in memory, and the index that finds a key among all of them."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cached_property
@@ -135,6 +135,7 @@ class KeyIndex:
         self._slots = dict(slots or {})
         self._hashes = np.empty(0, np.uint64) if hashes is None else hashes
         self._places = np.empty(0, np.uint64) if places is None else places
+        self._read = self._hashes.data  # gives one value in a tenth of numpy's time
 
     def __len__(self) -> int:
         return len(self._hashes)
@@ -165,19 +166,16 @@ class KeyIndex:
 
     def find(self, key: Value) -> tuple[DayBlock, int] | None:
         """The block and the row of a key; of several, that of the newest day."""
-        best: tuple[DayBlock, int] | None = None
-        for block, row in self._with_hash(hash_of(key)):
-            newer = best is None or block.day > best[0].day
-            if newer and block.value(self._column, row) == key:
-                best = block, row
-        return best
-
-    def _with_hash(self, wanted: int) -> Iterator[tuple[DayBlock, int]]:
+        wanted = hash_of(key)
         at = int(self._hashes.searchsorted(np.uint64(wanted)))
-        while at < len(self._hashes) and int(self._hashes[at]) == wanted:
+        best: tuple[DayBlock, int] | None = None
+        while at < len(self._read) and self._read[at] == wanted:
             place = int(self._places[at])
-            yield self._slots[place >> 32], place & 0xFFFFFFFF
+            block, row = self._slots[place >> 32], place & 0xFFFFFFFF
+            if (best is None or block.day > best[0].day) and block.value(self._column, row) == key:
+                best = block, row
             at += 1
+        return best
 
 
 def _sorted_places(
