@@ -8,7 +8,7 @@ WORKERS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test dev lint format bench bench-scoring clean
+.PHONY: help venv demo test dev serve lint format bench bench-scoring clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -46,6 +46,9 @@ test: $(READY) ## Run all tests; ARGS goes to pytest
 
 dev: $(READY) ## Open the Dagster UI over the data home
 	@$(BIN)/batch-assets dev $(ARGS)
+
+serve: $(READY) ## Serve predictions on http://127.0.0.1:8000
+	@$(BIN)/batch-assets serve $(ARGS)
 
 lint: $(READY) ## Style, formatting and types
 	$(BIN)/ruff check .

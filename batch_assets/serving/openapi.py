@@ -1,5 +1,6 @@
 """The OpenAPI document: problems where they can happen, and how to show an API key."""
 
+from dataclasses import asdict
 from typing import Any
 
 from fastapi import FastAPI
@@ -53,6 +54,7 @@ def _document(app: FastAPI, with_keys: bool) -> dict[str, Any]:
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     schemas["Problem"] = PROBLEM
+    found["x-problems"] = [{"kind": name, **asdict(kind)} for name, kind in KINDS.items()]
     if with_keys:
         found["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     for path, methods in found["paths"].items():

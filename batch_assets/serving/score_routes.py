@@ -76,4 +76,5 @@ def _problem(refused: dict[int, BaseException]) -> Problem:
             )
         else:
             raise why
-    return Problem("invalid", f"{len(errors)} rows cannot be scored", errors=errors)
+    detail = f"{len(errors)} of the rows cannot be scored: see errors"
+    return Problem("invalid", detail, errors=errors)
