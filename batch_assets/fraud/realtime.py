@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -34,7 +35,7 @@ from batch_assets.fraud.realtime_known import (
 )
 from batch_assets.fraud.realtime_pending import Pending, Row
 from batch_assets.fraud.realtime_rates import rates_of
-from batch_assets.fraud.scorer import load_scorer
+from batch_assets.fraud.scorer import MODEL, load_scorer
 from batch_assets.fraud.sql import sql_text
 from batch_assets.serving.workload import RowsRefused
 from batch_assets.settings import Settings, load_settings
@@ -186,6 +187,8 @@ class FraudRealtime:
         pending: Mapping[date, Sequence[str]],
     ) -> _Look | None:
         """Look at tables and models; None if all is as it was. Runs in a thread of its own."""
+        if old is not None and None not in held.values() and not self._is_news(old):
+            return None
         state = self._pipeline.state()
         version = state.model_version
         if version is None:
@@ -194,8 +197,6 @@ class FraudRealtime:
                 "`batch-assets models promote` makes one live"
             )
         versions = tuple(state.snapshot(table).version for table in WATCHED)
-        if old is not None and (old.version, old.versions) == (version, versions):
-            return None
         scorer = old.scorer if old and old.version == version else self._load(state, version)
         days = {
             day: known
@@ -205,6 +206,16 @@ class FraudRealtime:
         }
         asked = {one for ids in pending.values() for one in ids}
         return _Look(state, versions, version, scorer, days, asked, known_ids(state, pending))
+
+    def _is_news(self, old: _Look) -> bool:
+        """Whether there is a newer version of a table or of the model; a few looks at files."""
+        root = Path(self._pipeline.warehouse.root)
+        newer = (
+            root / table.name / "_delta_log" / f"{version + 1:020}.json"
+            for table, version in zip(WATCHED, old.versions, strict=True)
+        )
+        live = self._pipeline.models.live(MODEL)
+        return live != old.version or any(path.exists() for path in newer)
 
     def _load(self, state: State, version: str) -> "Scorer":
         scorer = load_scorer(
@@ -218,8 +229,10 @@ class FraudRealtime:
 
     def _take_up(self, found: _Look) -> None:
         self._look = found
-        for day, known in found.days.items():
-            self._days[day] = known
+        for day in [*self._days]:  # read meanwhile
+            if self._days[day].key != known_key(found.state, day):
+                del self._days[day]
+        self._days.update(found.days)
         self._rates_of.clear()
         late = {  # scored meanwhile
             day: [one for one in ids if one not in found.asked]
@@ -243,7 +256,7 @@ class FraudRealtime:
             query.close()
 
     def _in_batch(self, days: Mapping[date, Sequence[str]]) -> set[str]:
-        found = set()
+        found: set[str] = set()
         for day, ids in days.items():
             if day in self._days:
                 found.update(one for one in ids if self._days[day].holds(one))

@@ -50,7 +50,7 @@ class StandingQuery:
         sql: str,
         parameters: Mapping[str, Any],
         inputs: Mapping[str, pa.Schema],
-        prepare: "Callable[[duckdb.DuckDBPyConnection], None]" = lambda connection: None,
+        prepare: "Callable[[duckdb.DuckDBPyConnection], object]" = lambda connection: None,
     ) -> None:
         self._sql, self._parameters, self._prepare = sql, dict(parameters), prepare
         self._inputs = {name: _Input(self, name, schema) for name, schema in inputs.items()}
@@ -134,6 +134,7 @@ class StandingQuery:
 
     def _query(self, connection: "duckdb.DuckDBPyConnection") -> str:
         import duckdb
+        from duckdb.func import FunctionNullHandling, PythonUDFType
 
         relation = connection.sql(self._sql, params=self._parameters or None)
         columns = dict(zip(relation.columns, relation.types, strict=True))
@@ -142,8 +143,8 @@ class StandingQuery:
             self._give_out,
             [duckdb.struct_type(columns)],
             "BIGINT",
-            type="arrow",  # type: ignore[arg-type]
-            null_handling="special",  # type: ignore[arg-type]
+            type=PythonUDFType.ARROW,
+            null_handling=FunctionNullHandling.SPECIAL,
             side_effects=True,
         )
         nothing = ", ".join(f'NULL::{kind} AS "{name}"' for name, kind in columns.items())

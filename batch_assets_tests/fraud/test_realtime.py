@@ -179,7 +179,7 @@ def test_what_was_scored_as_it_came_is_what_the_batch_says_later(
     rng = np.random.default_rng(11)
     # the batch is late: days before yesterday count only by their totals, and one day has no row
     coming = {day: _rows(day, rng) for day in [LAST + timedelta(days=n) for n in (1, 2, 4)]}
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for rows in coming.values():
         found |= score_as_they_come(model, rows)
     pipeline = zone.pipeline()

@@ -134,7 +134,11 @@ def test_the_asset_shows_counts_and_the_check_warns(pipeline: Pipeline) -> None:
     done = dg.materialize(
         [reconciliation.realtime_reconciliation, *reconciliation.CHECKS],
         partition_key=str(START),
-        resources={"warehouse": WarehouseResource(root=pipeline.warehouse.root)},
+        resources={
+            "warehouse": WarehouseResource(
+                root=pipeline.warehouse.root, memory_limit="1GB", threads=2
+            )
+        },
     )
     assert done.success
     (event,) = done.get_asset_materialization_events()

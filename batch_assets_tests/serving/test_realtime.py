@@ -288,7 +288,7 @@ def test_rows_that_were_compared_with_the_batch_give_way(tmp_path: Path, scale: 
 def test_what_was_put_first_stays(tmp_path: Path) -> None:
     kept = store(tmp_path)
     row = dict.fromkeys(PARCELS.columns) | {"parcel": "p1", "risk": 0.1, "day": date(2026, 1, 2)}
-    one = Kept("a", "{}", row, np.arange(SIZE, dtype=np.float32) / 3)
+    one = Kept("a", "{}", row, np.arange(SIZE, dtype=np.float32))
     other = Kept("b", "{}", row | {"risk": 0.2}, one.vector)
     (first,) = kept.put([one])
     assert (first.content, first.row) == ("a", row)
