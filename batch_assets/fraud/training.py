@@ -22,6 +22,8 @@ from batch_assets.inference.fitting import Epoch, Examples, FitOptions, fit, pre
 from batch_assets.inference.network import TabularNetwork
 
 KIND = "tabular_network"
+FEWEST_EPOCHS = 5
+"""Of the last training: the best epoch on few validation days is often too early by chance."""
 Column: TypeAlias = "pa.Array | pa.ChunkedArray | np.ndarray"
 
 
@@ -211,12 +213,13 @@ def _fit_twice(
     )
     scores = predict(network, validation.inputs)
     best = max(curve, key=lambda epoch: epoch.average_precision or 0.0)
+    epochs = min(max(best.epoch, FEWEST_EPOCHS), options.fit.epochs)
     final = True
     network, _ = fit(
         rows.examples(),
         None,
         seed=seed,
-        options=replace(options.fit, epochs=best.epoch),
+        options=replace(options.fit, epochs=epochs),
         progress=tell,
     )
     return network, {
@@ -227,6 +230,7 @@ def _fit_twice(
         "validation_auc": float(roc_auc_score(validation.labels, scores)),
         "precision_by_recall": precision_by_recall(validation.labels, scores),
         "best_epoch": best.epoch,
+        "epochs": epochs,
         "learning_curve": [asdict(epoch) for epoch in curve],
     }
 

@@ -103,7 +103,7 @@ def test_progress_comes_after_each_epoch_and_ends_at_the_total() -> None:
     assert [step.done for step in seen] == list(range(1, len(seen) + 1))
     assert seen[-1].done == seen[-1].total
     assert all(step.done <= step.total for step in seen)
-    assert len(seen) == len(card["metrics"]["learning_curve"]) + card["metrics"]["best_epoch"]
+    assert len(seen) == len(card["metrics"]["learning_curve"]) + card["metrics"]["epochs"]
 
 
 def test_odds_are_corrected_for_genuine_rows_that_were_left_out() -> None:
