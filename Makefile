@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PEERS := .venv-peers
+PEERS_SERVING := .venv-peers-serving
 WORKERS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test dev serve lint format bench bench-scoring clean
+.PHONY: help venv demo test dev serve lint format bench bench-scoring bench-serving clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -65,16 +66,22 @@ bench: $(READY) ## Measure, and write benchmarks/results
 bench-scoring: $(READY) $(PEERS)/.ready ## Measure the scoring engine against Daft, Ray Data, Spark and others
 	@$(BIN)/python -m benchmarks.scoring --peers $(PEERS)/bin/python $(ARGS)
 
+bench-serving: $(READY) $(PEERS_SERVING)/.ready ## Measure the server under load against Redis, Feast and LanceDB
+	@$(BIN)/python -m benchmarks.serving --peers $(PEERS_SERVING)/bin/python $(ARGS)
+
+$(PEERS)/.ready: benchmarks/scoring/peers.txt
+$(PEERS_SERVING)/.ready: benchmarks/serving/peers.txt
+
 # A peer that cannot be installed is left out, and its row says so.
-$(PEERS)/.ready: benchmarks/scoring/peers.txt | $(READY)
-	@echo "Installing what the scoring engine is compared with into $(PEERS)"
-	@$(BIN)/python -m venv --clear $(PEERS)
-	@pip="$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check"; \
+$(PEERS)/.ready $(PEERS_SERVING)/.ready: | $(READY)
+	@echo "Installing what ours is compared with into $(@D)"
+	@$(BIN)/python -m venv --clear $(@D)
+	@pip="$(@D)/bin/python -m pip install --quiet --disable-pip-version-check"; \
 	$$pip -r $< || for package in $$(grep -v '^#' $<); do \
 		$$pip "$$package" || echo "warning: $$package cannot be installed" >&2; \
 	done; \
 	touch $@
 
 clean: ## Remove the environment and what tools left behind; the data home stays
-	rm -rf $(VENV) $(PEERS) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) $(PEERS_SERVING) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './data/*' -prune -exec rm -rf {} +
