@@ -176,8 +176,8 @@ def score_chunk(
         with pq.ParquetWriter(path, schema, compression="zstd", **ENCODING) as writer:
 
             def vector_batches() -> Iterator[pa.RecordBatch]:
+                constants = _constants(task)  # once: look-ups are quick where all rows agree
                 for batch in _scored(task, scorer, stats, stop, known):
-                    constants = _constants(task)
                     writer.write_batch(with_constants(batch, constants, schema))
                     yield with_constants(batch, constants, EMBEDDINGS.schema)
                     mark.advance(stats)

@@ -197,6 +197,8 @@ class Lookups:
             for day in days[:MOST_DAYS]:
                 asked.setdefault((day, view.days[day]), []).append(key)
         rows = self._shared.get(asked)
+        for key, row in rows.items():
+            self.hot.put(view.days[row[DAY]], key, row)
         self._count(redis=len(rows))
         return {key: Found(row, "redis") for key, row in rows.items()}
 

@@ -13,6 +13,7 @@ import pytest
 from redis import Redis
 
 from batch_assets.serving import redis_tier
+from batch_assets.serving.hot import HotRows
 from batch_assets.serving.lookup import Lookups
 from batch_assets.serving.redis_tier import RedisTier
 from batch_assets_tests.serving.library import LOANS, Library, day_number
@@ -60,13 +61,6 @@ def library(tmp_path: Path) -> Library:
     return made
 
 
-def other_server(library: Library, tier: RedisTier) -> Lookups:
-    """Look-ups of another server over the same home, that has nothing in memory."""
-    fresh = Library(library.home, memory=0, published=library.published)
-    fresh.loaded()
-    return Lookups(fresh, tier)
-
-
 def wanted(library: Library) -> dict[str, object]:
     return {row["loan"]: row for rows in library.published.values() for row in rows}
 
@@ -89,7 +83,11 @@ def test_a_second_server_reads_from_redis_what_the_first_one_read(
         assert answers(library, Lookups(library, first)) == (wanted(library), {"store"})
         first.stop()
         second = patient(url)
-        assert answers(library, Lookups(library, second)) == (wanted(library), {"redis"})
+        lookups = Lookups(library, second)
+        lookups.hot = HotRows(1_000_000)
+        assert answers(library, lookups) == (wanted(library), {"redis"})
+        hot = {key: lookups.in_memory(library.view, key) for key in wanted(library)}
+        assert {key: one.row for key, one in hot.items() if one} == wanted(library)
         assert not second.get({(day_number(0), "other"): ["0301-1"]})
         second.stop()
 
