@@ -5,13 +5,9 @@ is scored, and read again when the batch publishes one of these days. Rows that 
 that no batch has yet count as known, too.
 """
 
-import logging
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -19,13 +15,10 @@ import pyarrow.compute as pc
 
 from batch_assets.fraud import tables
 from batch_assets.fraud.embeddings import EMBEDDING_SIZE, PASSED_THROUGH
-from batch_assets.fraud.feature_rows import own_columns
-from batch_assets.fraud.keys import State
 from batch_assets.fraud.own_features import columns_of_new
 from batch_assets.fraud.pipeline import NoLiveModelError, Pipeline
 from batch_assets.fraud.realtime_cleaning import Cleaning
 from batch_assets.fraud.realtime_known import (
-    READ,
     SCHEMAS,
     KnownDay,
     connected,
@@ -33,9 +26,9 @@ from batch_assets.fraud.realtime_known import (
     known_key,
     read_known_day,
 )
+from batch_assets.fraud.realtime_look import Look, Looks
 from batch_assets.fraud.realtime_pending import Pending, Row
 from batch_assets.fraud.realtime_rates import rates_of
-from batch_assets.fraud.scorer import MODEL, load_scorer
 from batch_assets.fraud.sql import sql_text
 from batch_assets.serving.workload import RowsRefused
 from batch_assets.settings import Settings, load_settings
@@ -47,9 +40,6 @@ from batch_assets.storage.warehouse import Warehouse
 if TYPE_CHECKING:
     from batch_assets.inference.scoring import Scorer
 
-logger = logging.getLogger(__name__)
-WATCHED = (*READ, tables.RAW_RATES)
-"""Tables that scores are made from."""
 GIVEN_UP_DAYS = 30
 """What no batch has so many days later is kept no longer."""
 DAYS_HELD = 4
@@ -58,19 +48,6 @@ DAYS_HELD = 4
 
 def _today() -> date:
     return datetime.now(UTC).date()
-
-
-@dataclass(frozen=True)
-class _Look:
-    """What was found at one look at the tables and models."""
-
-    state: State
-    versions: tuple[int, ...]
-    version: str
-    scorer: "Scorer"
-    days: Mapping[date, KnownDay]
-    asked: set[str]
-    in_batch: set[str]
 
 
 class FraudRealtime:
@@ -101,9 +78,7 @@ class FraudRealtime:
         self._features: OrderedDict[date, StandingQuery] = OrderedDict()
         self._rates_of: dict[date, pa.Table] = {}
         self._compared = -1
-        self._look: _Look | None = None
-        self._looking: Future[_Look | None] | None = None
-        self._reader = ThreadPoolExecutor(1, "realtime tables")
+        self._looks = Looks(self._pipeline)
 
     def refresh(self) -> str:
         """Take up what was found since the last call, and look again; the first call waits.
@@ -111,28 +86,26 @@ class FraudRealtime:
         Raises:
             NoLiveModelError: nothing can be scored yet.
         """
-        looking, self._looking = self._looking, None
-        if looking is None:
-            looking = self._submit()
-        if self._look is None or looking.done():
-            found = looking.result()
-            if found is not None:
-                self._take_up(found)
-            looking = self._submit()
-        self._looking = looking
-        assert self._look is not None
+        days = {day: self._days.get(day) for day in [self._today(), *self._days]}
+        found = self._looks.next(days, self._pending.by_day())
+        if found is not None:
+            self._take_up(found)
         return self._look.version
 
     @property
     def known_versions(self) -> tuple[int, ...]:
         """Versions of the tables ``WATCHED`` that are known; none before the first look."""
-        return self._look.versions if self._look else ()
+        return self._looks.current.versions if self._looks.current else ()
+
+    @property
+    def _look(self) -> Look:
+        if self._looks.current is None:
+            raise NoLiveModelError("the model is not loaded yet")
+        return self._looks.current
 
     def score(self, rows: list[Any]) -> pa.Table:
         """See :meth:`batch_assets.serving.workload.RealtimeModel.score`."""
         look = self._look
-        if look is None:
-            raise NoLiveModelError("the model is not loaded yet")
         clean, refused = self._cleaning.run(rows)
         if refused:
             raise RowsRefused(refused)
@@ -171,64 +144,12 @@ class FraudRealtime:
 
     def close(self) -> None:
         """End the threads."""
-        self._reader.shutdown(cancel_futures=True)
+        self._looks.close()
         self._cleaning.close()
         for query in self._features.values():
             query.close()
 
-    def _submit(self) -> "Future[_Look | None]":
-        days = {day: self._days.get(day) for day in [self._today(), *self._days]}
-        return self._reader.submit(self._find, self._look, days, self._pending.by_day())
-
-    def _find(
-        self,
-        old: _Look | None,
-        held: Mapping[date, KnownDay | None],
-        pending: Mapping[date, Sequence[str]],
-    ) -> _Look | None:
-        """Look at tables and models; None if all is as it was. Runs in a thread of its own."""
-        if old is not None and None not in held.values() and not self._is_news(old):
-            return None
-        state = self._pipeline.state()
-        version = state.model_version
-        if version is None:
-            raise NoLiveModelError(
-                "no fraud model is live yet: `batch-assets run` trains one, and "
-                "`batch-assets models promote` makes one live"
-            )
-        versions = tuple(state.snapshot(table).version for table in WATCHED)
-        scorer = old.scorer if old and old.version == version else self._load(state, version)
-        days = {
-            day: known
-            if known and known.key == known_key(state, day)
-            else read_known_day(state, day)
-            for day, known in held.items()
-        }
-        asked = {one for ids in pending.values() for one in ids}
-        return _Look(state, versions, version, scorer, days, asked, known_ids(state, pending))
-
-    def _is_news(self, old: _Look) -> bool:
-        """Whether there is a newer version of a table or of the model; a few looks at files."""
-        root = Path(self._pipeline.warehouse.root)
-        newer = (
-            root / table.name / "_delta_log" / f"{version + 1:020}.json"
-            for table, version in zip(WATCHED, old.versions, strict=True)
-        )
-        live = self._pipeline.models.live(MODEL)
-        return live != old.version or any(path.exists() for path in newer)
-
-    def _load(self, state: State, version: str) -> "Scorer":
-        scorer = load_scorer(
-            self._pipeline.models, version, self._pipeline.settings.home, "cpu", "fp32"
-        )
-        own_columns(state, scorer.features)  # those of one's own that it reads are there
-        import numpy as np
-
-        scorer.score_matrix(np.zeros((1, len(scorer.features)), np.float32))  # the first is slow
-        return scorer
-
-    def _take_up(self, found: _Look) -> None:
-        self._look = found
+    def _take_up(self, found: Look) -> None:
         for day in [*self._days]:  # read meanwhile
             if self._days[day].key != known_key(found.state, day):
                 del self._days[day]
@@ -243,7 +164,6 @@ class FraudRealtime:
 
     def _known(self, day: date) -> KnownDay:
         if day not in self._days:
-            assert self._look is not None
             self._days[day] = read_known_day(self._look.state, day)
         self._days.move_to_end(day)
         return self._days[day]
@@ -260,12 +180,11 @@ class FraudRealtime:
         for day, ids in days.items():
             if day in self._days:
                 found.update(one for one in ids if self._days[day].holds(one))
-            elif self._look is not None:
+            else:
                 found |= known_ids(self._look.state, {day: ids})
         return found
 
     def _rates(self, days: Sequence[date]) -> pa.Table:
-        assert self._look is not None
         for day in days:
             if day not in self._rates_of:
                 self._rates_of[day] = rates_of(self._look.state, day)

@@ -5,24 +5,23 @@ and then gives the answers: an answer that was given is never lost.
 """
 
 import hashlib
+import logging
 import threading
 import time
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import date
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel
 
 from batch_assets.errors import BatchAssetsError
 from batch_assets.serving.lookup import Found
+from batch_assets.serving.realtime_rows import VECTOR, ScoredRows, as_found
 from batch_assets.serving.realtime_store import Kept, RealtimeStore
-from batch_assets.serving.workload import RealtimeModel, RowRefused, RowsRefused, Workload
+from batch_assets.serving.workload import RealtimeModel, RowsRefused, Workload
 
 ROWS_AT_ONCE = 64
 LOOK_SECONDS = 1.0
@@ -31,8 +30,10 @@ CLEANING_SECONDS = 60.0
 """So often rows are dropped that give way."""
 GRACE_SECONDS = 600.0
 """A row that a batch has scored is kept so long: a request may still read an older view."""
-VECTOR = "vector"
 Observe = Callable[[str, float], None]
+
+
+log = logging.getLogger(__name__)
 
 
 class QueueFull(BatchAssetsError):
@@ -82,10 +83,7 @@ class RealtimeScorer:
         self._queue: deque[_Waiting] = deque()
         self._changed = threading.Condition()
         self._stopping = False
-        self._rows: dict[str, Kept] = {}
-        self._of: dict[str, dict[Any, dict[str, Kept]]] = {
-            column: defaultdict(dict) for column in workload.entities.values()
-        }
+        self._rows = ScoredRows(workload)
         self._settled: dict[str, float] = {}
         self._last = 0
         self._next_look = self._next_cleaning = 0.0
@@ -143,32 +141,26 @@ class RealtimeScorer:
     def get(self, key: str) -> Found | None:
         """What was scored in real time under a key; takes microseconds."""
         kept = self._rows.get(key)
-        return _found(kept) if kept else None
+        return as_found(kept) if kept else None
 
     def of_entity(self, column: str, value: Any) -> list[Found]:
         """What was scored in real time of an entity, in no order; takes microseconds."""
-        return [_found(kept) for kept in list(self._of[column].get(value, {}).values())]
-
-    def rows(self, day: date | None = None) -> list[Kept]:
-        """What was scored in real time, of a day or in all, with vectors."""
-        kept = list(self._rows.values())
-        return [one for one in kept if day is None or one.row["day"] == day]
+        return [as_found(kept) for kept in self._rows.of_entity(column, value)]
 
     def vectors(self) -> pa.Table:
         """All rows: the columns of the predictions table, and ``vector``."""
-        kept = self.rows()
-        schema = self._workload.predictions.schema
-        table = pa.Table.from_pylist([one.row for one in kept], schema)
-        size = self._workload.vectors.dimensions
-        flat = np.concatenate([one.vector for one in kept]) if kept else np.empty(0, np.float32)
-        vectors = pa.FixedSizeListArray.from_arrays(pa.array(flat, pa.float32()), size)
-        return table.append_column(VECTOR, vectors)
+        return self._rows.vectors()
 
     def _work(self) -> None:
         while (batch := self._take()) is not None:
             if time.monotonic() >= self._next_look:
-                with suppress(BatchAssetsError, OSError):
+                try:
                     self._look()
+                except Exception as error:  # what was known before still serves
+                    self.errors += 1
+                    log.warning(
+                        "%s: %s at looking around", self._workload.name, type(error).__name__
+                    )
             if batch:
                 self._answer(batch)
 
@@ -195,11 +187,21 @@ class RealtimeScorer:
             else:
                 fresh.setdefault(asked.key, []).append(asked)
         if fresh:
-            try:
-                self._score(fresh)
-            except Exception as error:  # whatever it was, whoever asked has to be told
-                self.errors += 1
-                for asked in (one for group in fresh.values() for one in group):
+            self._try(fresh)
+
+    def _try(self, fresh: dict[str, list[_Waiting]]) -> None:
+        """Score rows; if that fails, each alone, so that one cannot spoil the others."""
+        try:
+            self._score(fresh)
+        except Exception as error:  # whatever it was, whoever asked has to be told
+            if len(fresh) > 1:
+                for key, group in fresh.items():
+                    self._try({key: group})
+                return
+            self.errors += 1
+            log.warning("%s: %s at scoring", self._workload.name, type(error).__name__)
+            for group in fresh.values():
+                for asked in group:
                     _refuse(asked, error)
 
     def _score(self, fresh: dict[str, list[_Waiting]]) -> None:
@@ -212,11 +214,12 @@ class RealtimeScorer:
         self._observe("store_seconds", time.perf_counter() - scored)
         mine = [one for one in stored if one.content == fresh[self._key(one)][0].content]
         self._model.remember([fresh[self._key(one)][0].row for one in mine])
-        numbers = sorted(one.number for one in stored)
-        if numbers == list(range(self._last + 1, self._last + 1 + len(numbers))):
-            self._last = numbers[-1] if numbers else self._last
+        numbers = sorted(one.number for one in mine)
+        if numbers and numbers == list(range(self._last + 1, self._last + 1 + len(numbers))):
+            self._last = numbers[-1]  # no other server's row is between
+        for one in mine:
+            self._rows.keep(one)
         for one in stored:
-            self._keep(one)
             for asked in fresh[self._key(one)]:
                 _give(asked, one)
 
@@ -242,7 +245,7 @@ class RealtimeScorer:
             assert request is not None
             self._model.remember([request.model_validate_json(one.request) for one in others])
         for one in others:
-            self._keep(one)
+            self._rows.keep(one)
         self._last = max([self._last, *(one.number for one in others)])
         if time.monotonic() >= self._next_cleaning:
             self._next_cleaning = time.monotonic() + self._pause
@@ -250,30 +253,15 @@ class RealtimeScorer:
 
     def _forget(self) -> None:
         """Drop rows that the batch has scored and that were compared with it, after a while."""
-        days: dict[date, list[str]] = defaultdict(list)
-        for key, kept in self._rows.items():
-            days[kept.row["day"]].append(key)
         moment = time.monotonic()
-        for key in self._model.settled(days):
+        for key in self._model.settled(self._rows.keys_by_day()):
             self._settled.setdefault(key, moment + self._grace)
         gone = [key for key, until in self._settled.items() if until <= moment]
         for key in gone:
             self._settled.pop(key)
-            self._drop(self._rows[key])
+            self._rows.drop(key)
         if gone:
             self._store.remove(gone)
-
-    def _keep(self, kept: Kept) -> None:
-        self._rows[self._key(kept)] = kept
-        for column, of in self._of.items():
-            of[kept.row[column]][self._key(kept)] = kept
-
-    def _drop(self, kept: Kept) -> None:
-        self._rows.pop(self._key(kept), None)
-        for column, of in self._of.items():
-            of[kept.row[column]].pop(self._key(kept), None)
-            if not of[kept.row[column]]:
-                del of[kept.row[column]]
 
     def _key(self, kept: Kept) -> str:
         return str(kept.row[self._workload.key])
@@ -293,15 +281,11 @@ def _results(groups: Sequence[list[_Waiting]], scored: pa.Table) -> list[Kept]:
     ]
 
 
-def _found(kept: Kept) -> Found:
-    return Found(kept.row, "realtime")
-
-
 def _give(asked: _Waiting, kept: Kept) -> None:
     if kept.content != asked.content:
         _refuse(asked, _conflict(asked.key))
-    elif asked.future.set_running_or_notify_cancel():
-        asked.future.set_result(_found(kept))
+    elif not asked.future.done() and asked.future.set_running_or_notify_cancel():
+        asked.future.set_result(as_found(kept))
 
 
 def _refuse(asked: _Waiting, why: Exception) -> None:
@@ -313,6 +297,3 @@ def _conflict(key: str) -> Conflict:
     return Conflict(
         f"{key} was scored with other content before: send that again, or give the row another id"
     )
-
-
-__all__ = ["Conflict", "QueueFull", "RealtimeScorer", "RowRefused"]

@@ -1,84 +1,97 @@
-"""Rows scored in real time, as a search sees them: few, so that each is compared."""
+"""Rows that were scored in real time, in memory: by key, and by what they are about."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from datetime import date
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+import pyarrow as pa
 
-from batch_assets.serving.blocks import Row, Value
-from batch_assets.serving.memory_index import Vectors, distances_to
+from batch_assets.serving.lookup import Found
+from batch_assets.serving.realtime_store import Kept
+from batch_assets.serving.workload import Workload
 
-
-class Kept(Protocol):
-    """A row that was scored, with its vector, float32 [dimensions]."""
-
-    @property
-    def number(self) -> int: ...
-    @property
-    def row(self) -> Row: ...
-    @property
-    def vector(self) -> npt.NDArray[np.float32]: ...
+VECTOR = "vector"
 
 
-class HasRows(Protocol):
-    """Who scores in real time."""
+class ScoredRows:
+    """Rows of one workload; one thread changes them, any may read them."""
 
-    def rows(self) -> Sequence[Kept]: ...
-
-
-class RealtimeRows:
-    """The rows of one moment, with their vectors in one matrix; never changes.
-
-    Args:
-        kept: the rows.
-        matrix: float32 [rows, dimensions].
-    """
-
-    def __init__(self, kept: Sequence[Kept], matrix: Vectors) -> None:
-        self.kept, self.matrix = kept, matrix
-
-    def find(self, column: str, key: Value) -> Kept | None:
-        """The row of a key."""
-        return next((one for one in self.kept if one.row[column] == key), None)
-
-    def nearest(
-        self, query: Vectors, metric: str, wanted: Callable[[Row], bool]
-    ) -> Iterator[tuple[float, Row]]:
-        """Distance and row of those that are wanted, nearest first."""
-        distances = distances_to(self.matrix, query, metric)
-        for at in np.argsort(distances, kind="stable").tolist():
-            if wanted(self.kept[at].row):
-                yield float(distances[at]), self.kept[at].row
-
-
-class RealtimeVectors:
-    """Keeps the matrix of the rows, to which most searches find a few rows added, or none.
-
-    Args:
-        dimensions: of their vectors.
-    """
-
-    def __init__(self, dimensions: int) -> None:
+    def __init__(self, workload: Workload) -> None:
+        self._workload = workload
+        self._rows: dict[str, Kept] = {}
         self._lock = threading.Lock()
-        self._numbers: list[int] = []
-        self._matrix: Vectors = np.empty((0, dimensions), np.float32)
+        self._table: pa.Table | None = None
+        self._fresh: list[Kept] = []
+        self._of: dict[str, dict[Any, dict[str, Kept]]] = {
+            column: defaultdict(dict) for column in workload.entities.values()
+        }
 
-    def of(self, realtime: HasRows) -> RealtimeRows:
-        """The rows that there are now."""
-        kept = realtime.rows()
-        numbers = [one.number for one in kept]
+    def __contains__(self, key: str) -> bool:
+        return key in self._rows
+
+    def __iter__(self) -> Iterator[Kept]:
+        return iter(list(self._rows.values()))
+
+    def get(self, key: str) -> Kept | None:
+        """The row of a key."""
+        return self._rows.get(key)
+
+    def of_entity(self, column: str, value: Any) -> list[Kept]:
+        """The rows of an entity, in no order."""
+        return list(self._of[column].get(value, {}).values())
+
+    def keys_by_day(self) -> dict[date, list[str]]:
+        """All keys."""
+        days: dict[date, list[str]] = defaultdict(list)
+        for key, kept in self._rows.items():
+            days[kept.row["day"]].append(key)
+        return days
+
+    def vectors(self) -> pa.Table:
+        """All rows: the columns of the predictions table, and ``vector``."""
         with self._lock:
-            known = len(self._numbers)
-            gone = numbers[:known] != self._numbers
-            if gone or len(kept) > len(self._matrix):
-                # Not in place: others may still read the old one.
-                grown = np.empty((2 * len(kept), self._matrix.shape[1]), np.float32)
-                known = 0 if gone else known
-                grown[:known] = self._matrix[:known]
-                self._matrix = grown
-            for at in range(known, len(kept)):
-                self._matrix[at] = kept[at].vector
-            self._numbers = numbers
-            return RealtimeRows(kept, self._matrix[: len(kept)])
+            if self._table is None:
+                self._table, self._fresh = self._as_table([]), list(self)
+            if self._fresh:
+                parts = [self._table, self._as_table(self._fresh)]
+                self._table, self._fresh = pa.concat_tables(parts).combine_chunks(), []
+            return self._table
+
+    def _as_table(self, kept: Sequence[Kept]) -> pa.Table:
+        table = pa.Table.from_pylist([one.row for one in kept], self._workload.predictions.schema)
+        size = self._workload.vectors.dimensions
+        flat = np.concatenate([one.vector for one in kept]) if kept else np.empty(0, np.float32)
+        vectors = pa.FixedSizeListArray.from_arrays(pa.array(flat, pa.float32()), size)
+        return table.append_column(VECTOR, vectors)
+
+    def keep(self, kept: Kept) -> None:
+        """Add a row."""
+        key = kept.row[self._workload.key]
+        with self._lock:
+            if key in self._rows:
+                self._table = None
+            elif self._table is not None:
+                self._fresh.append(kept)
+            self._rows[key] = kept
+        for column, of in self._of.items():
+            of[kept.row[column]][key] = kept
+
+    def drop(self, key: str) -> None:
+        """Forget a row, if it is there."""
+        with self._lock:
+            kept = self._rows.pop(key, None)
+            if kept is None:
+                return
+            self._table, self._fresh = None, []
+        for column, of in self._of.items():
+            of[kept.row[column]].pop(key, None)
+            if not of[kept.row[column]]:
+                del of[kept.row[column]]
+
+
+def as_found(kept: Kept) -> Found:
+    """The row as an answer."""
+    return Found(kept.row, "realtime")

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 
 from batch_assets.fraud import tables
 from batch_assets.fraud.pipeline import Pipeline
-from batch_assets.fraud.realtime import WATCHED, FraudRealtime
+from batch_assets.fraud.realtime import FraudRealtime
+from batch_assets.fraud.realtime_look import WATCHED
 from batch_assets.fraud.realtime_request import TransactionRequest
 from batch_assets.serving.workload import RowsRefused
 from batch_assets_tests.fraud.zone import START, Zone, days, put_any_model_live, rows_of

@@ -92,7 +92,7 @@ class Scale:
     def score(self, rows: list[Any]) -> pa.Table:
         self.gate.wait()
         self.batches.append([row.parcel for row in rows])
-        if any(row.weight == 13 for row in rows):
+        if any(row.weight == 666 for row in rows):
             raise ZeroDivisionError
         refused = {
             n: RowRefused("weight", "should not be below zero")
@@ -211,11 +211,13 @@ def test_refused_rows_are_told_why_and_the_others_are_scored(
     assert "p2" not in scale.known
 
 
-def test_a_failure_is_told_and_the_next_rows_are_scored(
-    realtime: RealtimeScorer, scale: Scale
-) -> None:
-    assert isinstance(realtime.submit(parcel(1, 13.0)).exception(30), ZeroDivisionError)
-    assert realtime.errors == 1
+def test_a_failure_is_told_and_spoils_no_other_row(realtime: RealtimeScorer, scale: Scale) -> None:
+    scale.gate.clear()
+    futures = [realtime.submit(parcel(n, w)) for n, w in ((0, 0), (1, 666.0), (2, 3.0))]
+    scale.gate.set()
+    zero, failed, one = answers(futures)
+    assert isinstance(failed, ZeroDivisionError)
+    assert (zero, one, realtime.errors) == (0.0, 1.0, 1)
     assert realtime.submit(parcel(1, 3.0)).result(30).row["risk"] == 1.0
 
 
@@ -274,11 +276,13 @@ def test_rows_that_were_compared_with_the_batch_give_way(tmp_path: Path, scale: 
     made.start()
     for n in (1, 2):
         made.submit(parcel(n)).result(30)
+        assert made.vectors()["parcel"].to_pylist() == ["p1", "p2"][:n]
     scale.compared = {"p1"}
     while made.get("p1") is not None:
         pass
     assert made.get("p2") is not None
     assert [found.row["parcel"] for found in made.of_entity("sender", "a")] == ["p2"]
+    assert made.vectors()["parcel"].to_pylist() == ["p2"]
     made.stop()
     kept = store(tmp_path)
     assert [one.row["parcel"] for one in kept.after(0)] == ["p2"]
