@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from batch_assets.fraud import tables
 from batch_assets.fraud.embeddings import EMBEDDING_SIZE, PASSED_THROUGH
+from batch_assets.fraud.features import LOOK_BACK_DAYS
 from batch_assets.fraud.own_features import columns_of_new
 from batch_assets.fraud.pipeline import NoLiveModelError, Pipeline
 from batch_assets.fraud.realtime_cleaning import Cleaning
@@ -160,6 +161,10 @@ class FraudRealtime:
             for day, ids in self._pending.by_day().items()
         }
         self._pending.drop(found.in_batch | self._in_batch(late))
+        oldest = self._today() - timedelta(days=GIVEN_UP_DAYS + LOOK_BACK_DAYS)
+        for day, ids in self._pending.by_day().items():
+            if day < oldest:
+                self._pending.drop(ids)
         self._bound()
 
     def _known(self, day: date) -> KnownDay:

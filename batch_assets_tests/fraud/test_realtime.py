@@ -17,7 +17,14 @@ from batch_assets.fraud.realtime import FraudRealtime
 from batch_assets.fraud.realtime_look import WATCHED
 from batch_assets.fraud.realtime_request import TransactionRequest
 from batch_assets.serving.workload import RowsRefused
-from batch_assets_tests.fraud.zone import START, Zone, days, put_any_model_live, rows_of
+from batch_assets_tests.fraud.zone import (
+    START,
+    Zone,
+    a_day_of_rows,
+    days,
+    put_any_model_live,
+    rows_of,
+)
 
 LAST = START + timedelta(days=40)
 CURRENCIES = ("EUR", "USD", "JPY")
@@ -287,3 +294,37 @@ def test_a_row_that_cannot_be_used_says_which_field_and_why(
 def test_a_request_that_makes_no_sense_is_told_so(field: str, value: object) -> None:
     with pytest.raises(ValidationError, match=field):
         TransactionRequest.model_validate(FINE | {field: value})
+
+
+PACE = """-- How busy a customer is.
+-- look_back: 2 days
+-- reads: clean_transactions
+-- recent: payments of the customer in the 24 hours up to this one
+SELECT
+    transaction_id,
+    count(*) OVER (
+        PARTITION BY customer_id ORDER BY happened_at
+        RANGE BETWEEN INTERVAL 1 DAY PRECEDING AND CURRENT ROW
+    ) AS recent,
+    day
+FROM clean_transactions
+"""
+
+
+def test_features_of_ones_own_are_those_of_the_batch(home: Path) -> None:
+    zone = Zone(home).describe()
+    for day in days(4):
+        zone.deliver(day, a_day_of_rows(day))
+    (home / "features").mkdir()
+    (home / "features" / "pace.sql").write_text(PACE)
+    pipeline = zone.pipeline()
+    put_any_model_live(pipeline, features=pipeline.state().feature_names)
+    pipeline.update(days(4))
+    said = batch(pipeline)
+    model = FraudRealtime(today=lambda: START + timedelta(days=4))
+    model.refresh()
+    rows = [asked_for((*row, "EUR")) for row in reversed(a_day_of_rows(days(4)[-1]))]
+    found = model.score(rows)
+    assert found["transaction_id"].to_pylist() == [row.transaction_id for row in rows]
+    assert [key for key, row in by_id(found).items() if not same(row, said[key])] == []
+    model.close()
