@@ -162,7 +162,7 @@ class Settings(BaseSettings):
         "1GB", pattern=SIZE, description="Memory of the server for predictions and vectors."
     )
     serving_vectors: Literal["fp32", "fp16", "sq8", "pq"] = Field(
-        "fp32", description="How the server holds vectors in memory."
+        "fp16", description="How the server holds vectors in memory."
     )
     serving_redis: str = Field(
         "",

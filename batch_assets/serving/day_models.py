@@ -2,6 +2,7 @@
 
 from datetime import date
 
+from batch_assets.serving.searches import reading
 from batch_assets.serving.vector_memory import MODEL, model_of
 from batch_assets.serving.view import View
 from batch_assets.storage.vectors.day_rows import rows_of_day
@@ -22,9 +23,10 @@ class DayModels:
         known = self._known.get(at)
         if known is None:
             rows = rows_of_day(view.vectors, *at) if view.vectors else None
-            if rows is None:
+            if rows is None or view.vectors is None:
                 return None
-            known = self._known[at] = str(rows.first(MODEL))
+            with reading(view.vectors.spec):
+                known = self._known[at] = str(rows.first(MODEL))
         return known
 
     def newest(self, view: View) -> str | None:

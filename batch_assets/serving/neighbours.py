@@ -23,6 +23,7 @@ from batch_assets.serving.searches import (
     in_memory,
     in_realtime,
     in_store,
+    reading,
 )
 from batch_assets.serving.vector_memory import MODEL, VectorMemory
 from batch_assets.serving.view import View
@@ -34,6 +35,7 @@ from batch_assets.storage.vectors.scope import Days
 from batch_assets.storage.vectors.search import MAX_K, query_vector
 
 logger = logging.getLogger(__name__)
+AGAIN_SECONDS = 10.0
 
 
 class UnknownKey(VectorStoreError):
@@ -156,6 +158,7 @@ class Neighbours:
         Raises:
             UnknownKey: there is no vector of the key.
             VectorStoreError: a column, value or vector that cannot be used; says why.
+            ViewGone, StoreUnreadable: the store's files are gone or damaged.
         """
         filters = tuple(filters)
         self._check(filters, k)
@@ -241,7 +244,8 @@ class Neighbours:
         where = filter_sql(self._spec, [Equals(self._spec.key, key)])
         for day in days:
             if view.vectors is not None and view.vectors.holds(day, view.days[day]):
-                found = view.vectors.rows_of([day], [self._spec.vector, MODEL], where)
+                with reading(self._spec):
+                    found = view.vectors.rows_of([day], [self._spec.vector, MODEL], where)
                 if found.num_rows:
                     vector = found[self._spec.vector][0].values.to_numpy(zero_copy_only=False)
                     return vector.astype(np.float32), found[MODEL][0].as_py()
@@ -267,4 +271,4 @@ class Neighbours:
                 name = self._served.workload.name
                 logger.warning("vectors of %s are not read into memory: %s", name, error)
                 self._changed.set()
-                self._stop.wait(1.0)
+                self._stop.wait(AGAIN_SECONDS)

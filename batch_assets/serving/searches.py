@@ -1,6 +1,7 @@
 """The three places that a search looks into: memory, the store, and rows scored in real time."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from itertools import islice
@@ -12,6 +13,7 @@ import numpy.typing as npt
 from batch_assets.serving.blocks import Row, Value
 from batch_assets.serving.realtime_rows import RealtimeRows
 from batch_assets.serving.row_filters import condition, matching
+from batch_assets.serving.stored import StoreUnreadable, ViewGone
 from batch_assets.serving.vector_memory import MODEL, Held, HeldDay
 from batch_assets.storage.tables import DAY
 from batch_assets.storage.vectors import Filter, VectorTable
@@ -101,18 +103,19 @@ def in_memory(
 
 def in_store(asked: Question, vectors: "Snapshot", days: Mapping[date, str]) -> Part:
     """The nearest of some days, of the versions named, in the vector store."""
-    found = search(
-        vectors,
-        vector=asked.vector,
-        key=None,
-        k=asked.most,
-        days=asked.days,
-        filters=asked.filters,
-        exact=asked.exact,
-        valid=days,
-        columns=asked.columns,
-        nprobes=None,
-    )
+    with reading(asked.spec):
+        found = search(
+            vectors,
+            vector=asked.vector,
+            key=None,
+            k=asked.most,
+            days=asked.days,
+            filters=asked.filters,
+            exact=asked.exact,
+            valid=days,
+            columns=asked.columns,
+            nprobes=None,
+        )
     rows = [
         asked.found(row, row[DISTANCE], "store")
         for row in found.to_pylist()
@@ -121,6 +124,22 @@ def in_store(asked: Question, vectors: "Snapshot", days: Mapping[date, str]) -> 
     said = found.schema.metadata
     seen = vectors.scope(asked.days, days).rows
     return Part(rows, said[b"exact"] == b"true", seen, float(said[b"index_coverage"]) * seen)
+
+
+@contextmanager
+def reading(spec: VectorTable) -> Iterator[None]:
+    """Around what reads the vector store.
+
+    Raises:
+        ViewGone: files of an old view were removed.
+        StoreUnreadable: files are damaged, or cannot be reached.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as error:
+        gone = "not found" in str(error).lower()
+        kind = ViewGone if gone else StoreUnreadable
+        raise kind(f"vector table {spec.name} cannot be searched: {error}") from error
 
 
 def in_realtime(asked: Question, now: RealtimeRows, has_batch: Callable[[Value], bool]) -> Part:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from batch_assets.serving.neighbours import Neighbours, UnknownKey
 from batch_assets.serving.realtime_store import Kept
+from batch_assets.serving.stored import StoreUnreadable, ViewGone
 from batch_assets.serving.view import View
 from batch_assets.storage.vectors import Equals, Filter, OneOf, Range, VectorStoreError
 from batch_assets_tests.serving.library import SIZE, day_number, loans_of
@@ -159,6 +160,18 @@ def test_what_cannot_be_searched_is_refused(searched: tuple[Neighbours, View]) -
     ]
     for arguments in wrong:
         with pytest.raises(VectorStoreError):
+            neighbours.search(view, **arguments)
+
+
+def test_files_that_are_gone_are_said_to_be(tmp_path: Path) -> None:
+    shelves = Shelves(tmp_path, memory=NONE)
+    shelves.publish(day_number(0), 20, "aa")
+    view = shelves.loaded()
+    neighbours = shelves.searched(view)
+    for file in (tmp_path / "vectors").rglob("data/*.lance"):
+        file.unlink()
+    for arguments in ({"vector": query(0)}, {"key": "0301-1"}):
+        with pytest.raises((ViewGone, StoreUnreadable), match="loan_vectors cannot be searched"):
             neighbours.search(view, **arguments)
 
 
