@@ -138,12 +138,14 @@ class StoredDays:
 
     def _read_same(self, paths: tuple[str, ...]) -> Row | None:
         """What all rows have in the columns that vectors lack; None where rows differ."""
-        seen: set[tuple[Any, ...]] = set()
-        for path in paths:
-            rows = _reading(path, lambda file: file.read(self._lacking))
-            for columns in rows.group_by(self._lacking).aggregate([]).to_pylist():
-                seen.add(tuple(columns[name] for name in self._lacking))
-        return dict(zip(self._lacking, *seen, strict=True)) if len(seen) == 1 else None
+        if not self._lacking:
+            return {}
+        rows = pa.concat_tables([_reading(path, lambda f: f.read(self._lacking)) for path in paths])
+        try:
+            seen = rows.group_by(self._lacking).aggregate([])
+        except pa.ArrowException:  # lists, for example, cannot be compared
+            return None
+        return seen.to_pylist()[0] if seen.num_rows == 1 else None
 
     def _from_vectors(
         self,

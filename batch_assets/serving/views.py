@@ -50,6 +50,7 @@ class Views:
         self.complete = False
         self.failure: str | None = None
         self.errors = 0
+        self._model_problem = ""
         self._listeners: list[Listener] = []
         self._looked_at: tuple[object, ...] | None = None
         self._making = threading.Lock()
@@ -168,7 +169,9 @@ class Views:
         try:
             return self._stores.models.live(model) if model else None
         except BatchAssetsError as error:
-            self._note(error)
+            if str(error) != self._model_problem:
+                self._model_problem = str(error)
+                logger.warning("the live model is taken to be what it was: %s", error)
             return self.current.model_version
 
     def _stamp(self) -> tuple[object, ...]:
