@@ -80,7 +80,7 @@ class Breaker:
             self._not_before = time.monotonic() + self._pause()
 
     def _pause(self) -> float:
-        return float(min(LONGEST_PAUSE_SECONDS, PAUSE_SECONDS * 2 ** min(self._failures, 10)))
+        return float(min(LONGEST_PAUSE_SECONDS, PAUSE_SECONDS * 2 ** min(self._failures - 1, 10)))
 
 
 class RedisTier:
