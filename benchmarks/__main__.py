@@ -14,6 +14,7 @@ NAMES = (
     "features",
     "score",
     "search",
+    "serving_search",
     "sequences",
     "cache",
     "embeddings",

@@ -22,7 +22,17 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).with_name("results")
-PACKAGES = ("batch_assets", "duckdb", "deltalake", "pyarrow", "torch", "lancedb", "dagster")
+PACKAGES = (
+    "batch_assets",
+    "duckdb",
+    "deltalake",
+    "pyarrow",
+    "torch",
+    "lancedb",
+    "faiss-cpu",
+    "usearch",
+    "dagster",
+)
 RUNS = 3
 Result = dict[str, Any]
 

@@ -22,6 +22,7 @@ from batch_assets.serving.memory_index import (
     day_bytes,
     sample_rows,
 )
+from batch_assets.storage.memory import release_memory
 from batch_assets.storage.vectors import VectorTable
 from batch_assets.storage.vectors.day_rows import DayRows, rows_of_day
 from batch_assets.storage.warehouse import Snapshot as Predictions
@@ -141,7 +142,7 @@ class VectorMemory:
         self._hold({day: kept[day] for day in planned if day in kept})
         models = {model_of(block) for block in planned.values()}
         self._codebooks = {m: book for m, book in self._codebooks.items() if m in models}
-        rows = self._expected(view)
+        rows, built = self._expected(view), False
         for day, block in planned.items():
             if not go_on():
                 return
@@ -155,6 +156,9 @@ class VectorMemory:
             made = self._encode(view, day, block, book)
             if made is not None:
                 self._hold({**self.held.days, day: HeldDay(made, block, model)})
+                built = True
+        if built:
+            release_memory()  # what lists left behind while they grew
         self.complete = True
 
     def _hold(self, days: Mapping[date, HeldDay]) -> None:
