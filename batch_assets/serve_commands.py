@@ -103,8 +103,7 @@ def revoke(
 
 
 def _file() -> "KeyFile":
-    from batch_assets.serving.security import KeyFile
-    from batch_assets.serving.served import FOLDER
+    from batch_assets.serving.security import FOLDER, KeyFile
 
     return KeyFile(load_settings().home / FOLDER)
 

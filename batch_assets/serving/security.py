@@ -19,6 +19,8 @@ from filelock import FileLock
 
 from batch_assets.errors import BatchAssetsError
 
+FOLDER = ".serving"
+"""Of the server's own files, in the data home."""
 FILE = "api_keys.json"
 PREFIX = "ba"
 SCOPES = ("read", "score")

@@ -10,6 +10,7 @@ from batch_assets.serving.budget import Budget
 from batch_assets.serving.lookup import Lookups
 from batch_assets.serving.neighbours import Neighbours
 from batch_assets.serving.redis_tier import RedisTier
+from batch_assets.serving.security import FOLDER
 from batch_assets.serving.view import View
 from batch_assets.serving.views import Views
 from batch_assets.serving.workload import Workload
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from batch_assets.serving.realtime import RealtimeScorer
     from batch_assets.serving.workload import RealtimeModel
 
-FOLDER = ".serving"
 REFRESH_SECONDS = 10.0
 log = logging.getLogger(__name__)
 

@@ -19,8 +19,8 @@ from batch_assets.serving.app import create_app
 from batch_assets.serving.gate import LOOPBACK
 from batch_assets.serving.limits import Limits
 from batch_assets.serving.protocol import BoundedProtocol
-from batch_assets.serving.security import KeyFile, Keys
-from batch_assets.serving.served import FOLDER, Served
+from batch_assets.serving.security import FOLDER, KeyFile, Keys
+from batch_assets.serving.served import Served
 from batch_assets.settings import Settings
 
 GRACE_SECONDS = 15

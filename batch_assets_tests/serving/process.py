@@ -17,12 +17,19 @@ class ServerProcess:
         home: its data home.
         arguments: further ones of the command.
         variables: its environment.
+        program: another module than the command line's.
     """
 
-    def __init__(self, home: Path, arguments: Sequence[str], variables: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        home: Path,
+        arguments: Sequence[str],
+        variables: Mapping[str, str],
+        program: Sequence[str] = ("batch_assets", "serve", "--port", "0"),
+    ) -> None:
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "batch_assets", "serve", "--port", "0", *arguments],
+            [sys.executable, "-m", *program, *arguments],
             env={**variables, "BATCH_ASSETS_HOME": str(home)},
             stdout=subprocess.PIPE,
             stderr=self._log,

@@ -10,8 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from batch_assets.serving.security import KeyFile
-from batch_assets.serving.served import FOLDER
+from batch_assets.serving.security import FOLDER, KeyFile
 from batch_assets_tests.fraud.zone import START, days
 from batch_assets_tests.serving.process import ServerProcess
 from batch_assets_tests.serving.small_home import (

@@ -14,8 +14,8 @@ from schemathesis.config import SchemathesisConfig
 
 from batch_assets.fraud.served import fraud_workload
 from batch_assets.serving.app import create_app
-from batch_assets.serving.security import KeyFile, Keys
-from batch_assets.serving.served import FOLDER, Served
+from batch_assets.serving.security import FOLDER, KeyFile, Keys
+from batch_assets.serving.served import Served
 from batch_assets.settings import load_settings
 from batch_assets_tests.serving.process import ServerProcess
 
