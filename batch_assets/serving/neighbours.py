@@ -15,7 +15,7 @@ from batch_assets.serving.budget import Budget
 from batch_assets.serving.day_models import DayModels
 from batch_assets.serving.lookup import Lookups
 from batch_assets.serving.memory_index import Format
-from batch_assets.serving.realtime_rows import HasRows, RealtimeVectors
+from batch_assets.serving.realtime_vectors import HasRows, RealtimeVectors
 from batch_assets.serving.searches import (
     DISTANCE_SHOWN,
     Part,

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from batch_assets.serving.blocks import Row, Value
-from batch_assets.serving.realtime_rows import RealtimeRows
+from batch_assets.serving.realtime_vectors import RealtimeRows
 from batch_assets.serving.row_filters import condition, matching
 from batch_assets.serving.stored import StoreUnreadable, ViewGone
 from batch_assets.serving.vector_memory import MODEL, Held, HeldDay
