@@ -8,6 +8,7 @@ waits until there are some, and ends when the engine asks again. Should the engi
 before the first round, the plan is one that would not read it again: then each input is planned.
 """
 
+import atexit
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from threading import Condition, Thread
@@ -84,7 +85,11 @@ class StandingQuery:
             raise self._error
 
     def _run_round(self) -> None:
+        import duckdb  # noqa: F401  # before the next line: it must end after this query
+
         if self._thread is None:
+            atexit.unregister(self.close)
+            atexit.register(self.close)
             self._planned = False
             self._thread = Thread(target=self._work, name="standing query", daemon=True)
             self._thread.start()
@@ -99,6 +104,7 @@ class StandingQuery:
 
     def close(self) -> None:
         """End the query and its thread."""
+        atexit.unregister(self.close)
         with self._changed:
             self._closed = True
             self._changed.notify_all()

@@ -1,5 +1,7 @@
 """A statement planned once gives what a new one would, whatever its input was before."""
 
+import subprocess
+import sys
 from datetime import date
 
 import duckdb
@@ -71,3 +73,17 @@ def test_a_failure_says_so_and_the_next_input_is_computed() -> None:
 def test_a_statement_that_cannot_be_planned_says_why() -> None:
     with pytest.raises(duckdb.Error, match="nothing"):
         StandingQuery("SELECT nothing FROM t", {}, {"t": SCHEMA}).run(_rows(("a", 1, 1)))
+
+
+def test_a_process_ends_though_a_query_waits() -> None:
+    program = (
+        "import pyarrow as pa\n"
+        "from batch_assets.storage.standing_query import StandingQuery\n"
+        "schema = pa.schema([('a', pa.int64())])\n"
+        "query = StandingQuery('SELECT a + 1 AS b FROM t', {}, {'t': schema})\n"
+        "print(query.run({'t': pa.table({'a': [1]}, schema)})['b'].to_pylist())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=300
+    )
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "[2]", "")
