@@ -15,7 +15,7 @@ from batch_assets.serving.budget import Budget
 from batch_assets.serving.day_models import DayModels
 from batch_assets.serving.lookup import Lookups
 from batch_assets.serving.memory_index import Format
-from batch_assets.serving.realtime_vectors import HasRows, RealtimeVectors
+from batch_assets.serving.realtime_vectors import VECTOR, HasVectors, RealtimeRows
 from batch_assets.serving.searches import (
     DISTANCE_SHOWN,
     Part,
@@ -63,7 +63,7 @@ class Served(Protocol):
     @property
     def lookups(self) -> Lookups: ...
     @property
-    def realtime(self) -> HasRows | None: ...
+    def realtime(self) -> HasVectors | None: ...
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,6 @@ class Neighbours:
         self._columns = [n for n in workload.predictions.columns if n in spec.schema.names]
         self._entities = frozenset(workload.entities.values())
         self._models = DayModels()
-        self._realtime = RealtimeVectors(spec.dimensions)
         self._changed, self._stop = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
         if background:
@@ -202,8 +201,8 @@ class Neighbours:
         if rest and view.vectors is not None:
             parts["store"] = in_store(asked, view.vectors, rest)
         if self._served.realtime is not None:
-            now = self._realtime.of(self._served.realtime)
-            if now.kept:
+            now = RealtimeRows(self._served.realtime.vectors())
+            if now.rows:
                 parts["realtime"] = in_realtime(asked, now, lambda one: self._has_batch(view, one))
         rows = [row for part in parts.values() for row in part.rows]
         searched = sum(part.searched for part in parts.values())
@@ -228,8 +227,8 @@ class Neighbours:
                 return held.segment.vectors(np.array([row]))[0], held.model
         found = self._stored_vector(view, key, [at[0].day] if at else view.days_to_ask(key))
         if found is None and self._served.realtime is not None:
-            kept = self._realtime.of(self._served.realtime).find(self._spec.key, key)
-            found = (kept.vector, kept.row[MODEL]) if kept else None
+            row = RealtimeRows(self._served.realtime.vectors()).find(self._spec.key, key)
+            found = (row[VECTOR], row[MODEL]) if row else None
         if found is None:
             raise UnknownKey(
                 f"There is no vector of {self._spec.key} {key!r}: it was never scored, or its day "

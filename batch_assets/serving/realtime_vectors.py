@@ -1,84 +1,57 @@
 """Rows scored in real time, as a search sees them: few, so that each is compared."""
 
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Iterator
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from batch_assets.serving.blocks import Row, Value
-from batch_assets.serving.memory_index import Vectors, distances_to
+from batch_assets.serving.memory_index import Mask, Vectors, distances_to
+
+VECTOR = "vector"
 
 
-class Kept(Protocol):
-    """A row that was scored, with its vector, float32 [dimensions]."""
-
-    @property
-    def number(self) -> int: ...
-    @property
-    def row(self) -> Row: ...
-    @property
-    def vector(self) -> npt.NDArray[np.float32]: ...
-
-
-class HasRows(Protocol):
+class HasVectors(Protocol):
     """Who scores in real time."""
 
-    def rows(self) -> Sequence[Kept]: ...
+    def vectors(self) -> pa.Table:
+        """All rows: the columns of the predictions table, and ``vector``."""
 
 
 class RealtimeRows:
-    """The rows of one moment, with their vectors in one matrix; never changes.
+    """The rows of one moment; never changes.
 
     Args:
-        kept: the rows.
-        matrix: float32 [rows, dimensions].
+        table: the columns of the predictions table, and ``vector``.
     """
 
-    def __init__(self, kept: Sequence[Kept], matrix: Vectors) -> None:
-        self.kept, self.matrix = kept, matrix
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table
+        self.rows = table.num_rows
 
-    def find(self, column: str, key: Value) -> Kept | None:
-        """The row of a key."""
-        return next((one for one in self.kept if one.row[column] == key), None)
+    def column(self, name: str) -> pa.Array:
+        """The values of a column, in the order of the rows."""
+        return pa.concat_arrays([*self._table[name].chunks, pa.array([], self._table[name].type)])
 
-    def nearest(
-        self, query: Vectors, metric: str, wanted: Callable[[Row], bool]
-    ) -> Iterator[tuple[float, Row]]:
-        """Distance and row of those that are wanted, nearest first."""
-        distances = distances_to(self.matrix, query, metric)
+    def find(self, column: str, key: Value) -> Row | None:
+        """The row of a key, with its vector, float32 [dimensions]."""
+        at = pc.index(self._table[column], pa.scalar(key, self._table[column].type)).as_py()
+        return None if at < 0 else {**self._row(at), VECTOR: self._matrix()[at]}
+
+    def nearest(self, query: Vectors, metric: str, mask: Mask) -> Iterator[tuple[float, Row]]:
+        """Distance and row of those that the mask lets through, nearest first."""
+        rows = np.flatnonzero(mask)
+        distances = distances_to(self._matrix()[rows], query, metric)
         for at in np.argsort(distances, kind="stable").tolist():
-            if wanted(self.kept[at].row):
-                yield float(distances[at]), self.kept[at].row
+            yield float(distances[at]), self._row(int(rows[at]))
 
+    def _row(self, at: int) -> Row:
+        row: dict[str, Any] = self._table.drop_columns(VECTOR).slice(at, 1).to_pylist()[0]
+        return row
 
-class RealtimeVectors:
-    """Keeps the matrix of the rows, to which most searches find a few rows added, or none.
-
-    Args:
-        dimensions: of their vectors.
-    """
-
-    def __init__(self, dimensions: int) -> None:
-        self._lock = threading.Lock()
-        self._numbers: list[int] = []
-        self._matrix: Vectors = np.empty((0, dimensions), np.float32)
-
-    def of(self, realtime: HasRows) -> RealtimeRows:
-        """The rows that there are now."""
-        kept = realtime.rows()
-        numbers = [one.number for one in kept]
-        with self._lock:
-            known = len(self._numbers)
-            gone = numbers[:known] != self._numbers
-            if gone or len(kept) > len(self._matrix):
-                # Not in place: others may still read the old one.
-                grown = np.empty((2 * len(kept), self._matrix.shape[1]), np.float32)
-                known = 0 if gone else known
-                grown[:known] = self._matrix[:known]
-                self._matrix = grown
-            for at in range(known, len(kept)):
-                self._matrix[at] = kept[at].vector
-            self._numbers = numbers
-            return RealtimeRows(kept, self._matrix[: len(kept)])
+    def _matrix(self) -> npt.NDArray[np.float32]:
+        numbers: npt.NDArray[np.float32] = self.column(VECTOR).flatten().to_numpy()
+        return numbers.reshape(self.rows, -1)

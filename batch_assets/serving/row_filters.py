@@ -1,21 +1,29 @@
 """Typed filters on the rows of a block, with the meaning they have in the vector store."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batch_assets.serving.blocks import DayBlock, Row
+from batch_assets.serving.blocks import DayBlock
 from batch_assets.serving.memory_index import Mask
 from batch_assets.storage.tables import DAY
-from batch_assets.storage.vectors import Equals, Filter, OneOf, Range, VectorTable
+from batch_assets.storage.vectors import Equals, Filter, OneOf, Range
 
 
-def matching(block: DayBlock, filters: Iterable[Filter], entities: Iterable[str]) -> Mask:
+class Rows(Protocol):
+    """Rows by column."""
+
+    rows: int
+
+    def column(self, name: str) -> pa.Array: ...
+
+
+def matching(block: Rows, filters: Iterable[Filter], entities: Collection[str] = ()) -> Mask:
     """Which rows all filters let through, bool [rows].
 
     Args:
@@ -24,7 +32,7 @@ def matching(block: DayBlock, filters: Iterable[Filter], entities: Iterable[str]
     """
     mask = np.ones(block.rows, np.bool_)
     for one in filters:
-        if isinstance(one, Equals) and one.column in entities:
+        if isinstance(block, DayBlock) and isinstance(one, Equals) and one.column in entities:
             some = np.zeros(block.rows, np.bool_)
             some[block.rows_of(one.column, one.value)] = True  # type: ignore[arg-type]
             mask &= some
@@ -33,32 +41,8 @@ def matching(block: DayBlock, filters: Iterable[Filter], entities: Iterable[str]
     return mask
 
 
-def condition(spec: VectorTable, filters: Iterable[Filter]) -> Callable[[Row], bool]:
-    """Whether all filters let a row through, given as Python values."""
-    tests = [_test(spec.schema.field(one.column).type, one) for one in filters]
-    return lambda row: all(test(row) for test in tests)
-
-
-def _test(kind: pa.DataType, one: Filter) -> Callable[[Row], bool]:
-    name = one.column
-    match one:
-        case Equals(_, value):
-            wanted = {_scalar(kind, value).as_py()}
-            return lambda row: row[name] in wanted
-        case OneOf(_, values):
-            among = {_scalar(kind, value).as_py() for value in values}
-            return lambda row: row[name] in among
-        case Range(_, low, high):
-            least, most = (None if v is None else _scalar(kind, v).as_py() for v in (low, high))
-            return lambda row: (
-                row[name] is not None
-                and (least is None or row[name] >= least)
-                and (most is None or row[name] <= most)
-            )
-
-
-def _mask(block: DayBlock, one: Filter) -> Mask:
-    if one.column == DAY:
+def _mask(block: Rows, one: Filter) -> Mask:
+    if isinstance(block, DayBlock) and one.column == DAY:
         column = pa.repeat(pa.scalar(block.day), block.rows)
     else:
         column = block.column(one.column)

@@ -12,11 +12,11 @@ import numpy.typing as npt
 
 from batch_assets.serving.blocks import Row, Value
 from batch_assets.serving.realtime_vectors import RealtimeRows
-from batch_assets.serving.row_filters import condition, matching
+from batch_assets.serving.row_filters import matching
 from batch_assets.serving.stored import StoreUnreadable, ViewGone
 from batch_assets.serving.vector_memory import MODEL, Held, HeldDay
 from batch_assets.storage.tables import DAY
-from batch_assets.storage.vectors import Filter, VectorTable
+from batch_assets.storage.vectors import Equals, Filter, Range, VectorTable
 from batch_assets.storage.vectors.scope import Days
 from batch_assets.storage.vectors.search import DISTANCE, MAX_K, search
 
@@ -144,13 +144,10 @@ def reading(spec: VectorTable) -> Iterator[None]:
 
 def in_realtime(asked: Question, now: RealtimeRows, has_batch: Callable[[Value], bool]) -> Part:
     """The nearest of those scored in real time that no batch has scored."""
-    key, meets = asked.spec.key, condition(asked.spec, asked.filters)
-
-    def wanted(row: Row) -> bool:
-        ours = row[MODEL] == asked.model and row[key] != asked.key
-        return ours and asked.covers(row[DAY]) and meets(row)
-
-    near = now.nearest(asked.vector, asked.spec.metric, wanted)
-    fresh = ((far, row) for far, row in near if not has_batch(row[key]))
+    days = Range(DAY, *asked.days) if asked.days else Range(DAY)
+    mask = matching(now, [*asked.filters, Equals(MODEL, asked.model or ""), days])
+    near = now.nearest(asked.vector, asked.spec.metric, mask)
+    key = asked.spec.key
+    fresh = ((f, row) for f, row in near if row[key] != asked.key and not has_batch(row[key]))
     rows = [asked.found(row, far, "realtime") for far, row in islice(fresh, asked.k)]
     return Part(rows, True, 0, 0)

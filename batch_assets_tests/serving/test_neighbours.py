@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +18,7 @@ from batch_assets.serving.realtime_store import Kept
 from batch_assets.serving.stored import StoreUnreadable, ViewGone
 from batch_assets.serving.view import View
 from batch_assets.storage.vectors import Equals, Filter, OneOf, Range, VectorStoreError
-from batch_assets_tests.serving.library import SIZE, day_number, loans_of
+from batch_assets_tests.serving.library import PREDICTIONS, SIZE, day_number, loans_of
 from batch_assets_tests.serving.shelves import Row, Shelves
 
 DAYS, ROWS = 6, 50
@@ -251,8 +252,10 @@ class Scored:
         self._shelves.stored[loan] = vector
         self._shelves.published[date(2000, 1, self._number)] = [row]
 
-    def rows(self) -> list[Kept]:
-        return list(self.kept)
+    def vectors(self) -> pa.Table:
+        table = pa.Table.from_pylist([one.row for one in self.kept], PREDICTIONS.schema)
+        vectors = pa.array([one.vector for one in self.kept], pa.list_(pa.float32(), SIZE))
+        return table.append_column("vector", vectors)
 
 
 @pytest.mark.parametrize("memory", [ALL, NONE], ids=["memory", "store"])
