@@ -1,4 +1,7 @@
-"""Rows that were scored in real time, durable before their answer is given.
+"""Rows that were scored in real time, stored before their answer is given.
+
+A commit outlives the process, however it ends. When the machine loses power, the last ones may be
+lost: to wait for the disk takes longer than to score, and a batch will score these rows, too.
 
 One SQLite file in the server's own folder. Several servers write to one, each in one commit a
 batch of rows, and see each other's rows by their number. A row stays until a batch has scored its
@@ -65,7 +68,7 @@ class RealtimeStore:
             self.path, timeout=WAIT_SECONDS, isolation_level=None, check_same_thread=False
         )
         self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = FULL")
+        self._connection.execute("PRAGMA synchronous = NORMAL")  # outlives the process, see above
         self._connection.execute(
             f'CREATE TABLE IF NOT EXISTS "{workload}" (number INTEGER PRIMARY KEY AUTOINCREMENT, '
             f"content TEXT NOT NULL, request TEXT NOT NULL, vector BLOB NOT NULL, {columns}, "
