@@ -37,7 +37,7 @@ ID_BYTES = 16
 """Beside the code of a row: its number in the list, and where the list has it."""
 
 LIST_BYTES = 160
-"""What an inverted list takes for itself."""
+"""What an inverted list takes for itself, without its centre, of which each day has a copy."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,7 @@ class Codebook:
         if isinstance(index, faiss.IndexIVFPQ):
             index.pq.cp.min_points_per_centroid = 1
             index.pq.cp.niter = 10
+            index.use_precomputed_table = -1  # a table a day would take more than its rows
             sample = np.resize(sample, (max(PQ_LEAST, len(sample)), dimensions))
         index.train(_prepared(sample, metric))
         return cls(format, metric, rows, index)
@@ -134,7 +135,8 @@ class Segment:
     @property
     def bytes(self) -> int:
         """What it takes in memory."""
-        return self.rows * self.codebook.row_bytes + self.codebook.lists * LIST_BYTES
+        centre = LIST_BYTES + 4 * int(self._index.d)
+        return self.rows * self.codebook.row_bytes + self.codebook.lists * centre
 
     @property
     def lists(self) -> Any:
@@ -310,7 +312,7 @@ def day_bytes(format: Format, dimensions: int, rows: int, of_rows: int) -> int:
     """What a day takes in memory, one of a codebook for so many rows."""
     code = {"fp32": 4 * dimensions, "fp16": 2 * dimensions, "sq8": dimensions}
     row = code.get(format, sub_vectors(dimensions)) + ID_BYTES
-    return rows * row + lists_for(of_rows) * LIST_BYTES
+    return rows * row + lists_for(of_rows) * (LIST_BYTES + 4 * dimensions)
 
 
 def _code(format: Format, sample: Vectors) -> str:
