@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -13,12 +14,17 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, Response, expect, sync_playwright
+import uvicorn
+from playwright.sync_api import Browser, Page, Response, expect
 
 import batch_assets.serving
+from batch_assets.serving.app import create_app
+from batch_assets.serving.served import Served
+from batch_assets.settings import load_settings
 from batch_assets_tests.fraud.zone import Zone
+from batch_assets_tests.serving.library import LOANS, Library, day_number
 from batch_assets_tests.serving.process import ServerProcess
-from batch_assets_tests.serving.small_home import NEWEST
+from batch_assets_tests.serving.small_home import NEWEST, rows_of_day
 
 FILES = Path(batch_assets.serving.__file__).parent / "explorer"
 ATTACK = "<img src=x onerror=alert(1)>"
@@ -53,17 +59,6 @@ def server(explored: Path) -> Iterator[ServerProcess]:
     started = ServerProcess(explored, (), os.environ)
     yield started
     started.kill()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
-    if path is None:
-        pytest.fail("chromium is not installed: apt-get install chromium")
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 @dataclass
@@ -306,7 +301,12 @@ def test_it_fits_a_phone(browser: Browser, seen: Seen, server: ServerProcess, sc
         page = context.new_page()
         seen.watch(page)
         key = server.client.get("/v1/fraud/alerts").json()["alerts"][0]["transaction_id"]
-        views = ["fraud", f"fraud/predictions/{key}?exact=1", "fraud/customers/cust1", "fraud/score"]
+        views = [
+            "fraud",
+            f"fraud/predictions/{key}?exact=1",
+            "fraud/customers/cust1",
+            "fraud/score",
+        ]
         for address in views:
             page.goto("about:blank")
             page.goto(f"{server.url}/#/{address}")
@@ -336,7 +336,11 @@ def test_ids_are_shown_as_text(page: Page, server: ServerProcess) -> None:
 def test_ids_are_found_whatever_they_are(page: Page, server: ServerProcess) -> None:
     open_page(page, server)
     key = server.client.get("/v1/fraud/alerts").json()["alerts"][0]["transaction_id"]
-    for id, title in ((key, f"Transaction {key}"), ("shop0", "Terminal shop0"), ("cust0", "Customer cust0")):
+    for id, title in (
+        (key, f"Transaction {key}"),
+        ("shop0", "Terminal shop0"),
+        ("cust0", "Customer cust0"),
+    ):
         page.get_by_label("Find a transaction").fill(id)
         page.get_by_role("button", name="Find").click()
         expect(page.locator("#detail h2")).to_have_text(title)
@@ -435,6 +439,58 @@ def test_a_key_is_asked_for_and_sent(
     expect(field).to_be_visible()
     page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_role("alert")).to_contain_text("No API key was given")
+
+
+def test_new_results_appear_by_themselves(
+    page: Page, seen: Seen, own_home: Path, start_server: Callable[..., ServerProcess]
+) -> None:
+    own = start_server(own_home)
+    seen.servers.add(urlsplit(own.url).netloc)
+    open_page(page, own)
+    links = page.locator("ol.alerts a")
+    links.nth(1).focus()
+    next_day = NEWEST + timedelta(days=1)
+    zone = Zone(own_home)
+    zone.deliver(next_day, rows_of_day(next_day))
+    zone.pipeline().update([next_day])
+    while own.client.get("/v1/freshness").json()["workloads"][0]["newest_day"] != str(next_day):
+        page.wait_for_load_state()  # the server looks each second
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    expect(page.locator("ol.alerts")).to_have_attribute(
+        "aria-label", f"Alerts of {next_day}, highest score first"
+    )
+    expect(page.locator("#status")).to_contain_text(f"newest day {next_day}")
+    assert page.evaluate("document.activeElement.matches('ol.alerts a')")
+
+
+def test_it_shows_whatever_workload_is_served(page: Page, seen: Seen, home: Path) -> None:
+    library = Library(home)
+    for n in range(3):
+        library.publish(day_number(n), 40, "m1")
+    settings = load_settings()
+    config = uvicorn.Config(
+        create_app([Served(LOANS, settings)], settings), port=0, log_config=None
+    )
+    served = uvicorn.Server(config)
+    thread = threading.Thread(target=served.run)
+    thread.start()
+    try:
+        while not served.started:
+            thread.join(0.05)
+        url = f"http://127.0.0.1:{served.servers[0].sockets[0].getsockname()[1]}"
+        seen.servers.add(urlsplit(url).netloc)
+        page.goto(url)
+        expect(page.locator("#alerts")).to_contain_text("This workload has no alerts")
+        page.get_by_label("Find a row, reader or shelf by id").fill("r3")
+        page.keyboard.press("Enter")
+        expect(page.locator("#detail h2")).to_have_text("Reader r3")
+        expect(page.locator(".chart .mark").first).to_be_visible()
+        page.locator("#detail tbody th a").first.click()
+        expect(page.locator("#similar + form + div tbody tr")).to_have_count(10)
+        expect(page.locator("svg.map .placed.self")).to_have_count(2)
+    finally:
+        served.should_exit = True
+        thread.join()
 
 
 def test_the_page_knows_no_workload_and_never_parses_data_as_html() -> None:

@@ -47,6 +47,7 @@ export class AlertList {
     }
     const query = new URLSearchParams({ limit: this.limit });
     if (day) query.set("day", day);
+    const focused = this.#links().includes(document.activeElement) ? document.activeElement.dataset.key : null;
     const answer = await load(this.body,
       (signal) => ask(`v1/${workload.name}/alerts?${query}`, { signal }),
       (found) => {
@@ -55,6 +56,7 @@ export class AlertList {
       });
     if (answer) {
       this.picker.value = answer.day;
+      if (focused) (this.#links().find((link) => link.dataset.key === focused) ?? this.#links()[0])?.focus();
       announce(`${count(answer.alerts.length, "alert", "alerts")} of ${answer.day}`);
     }
     return answer;
@@ -144,7 +146,8 @@ export class AlertList {
       : null;
     queueMicrotask(() => this.mark(this.chosen));
     return [
-      h("p", { class: "note" }, shown.length === answer.alerts.length ? all : `${shown.length} of ${all}`),
+      h("p", { class: "note" }, answer.stale ? [h("strong", { class: "badge stale" }, "stale"), " "] : null,
+        shown.length === answer.alerts.length ? all : `${shown.length} of ${all}`),
       shown.length ? list : h("p", { class: "note" }, "None contains that: shorten the text, or lower the score."),
       more,
     ];

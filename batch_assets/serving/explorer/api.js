@@ -5,9 +5,9 @@ let asking = null;
 
 /** What a problem document says; status 0: nobody answered. */
 export class Problem extends Error {
-  constructor(status, title, detail, errors = []) {
+  constructor(status, title, detail, errors = [], kind = "") {
     super(title);
-    Object.assign(this, { status, title, detail, errors });
+    Object.assign(this, { status, title, detail, errors, kind });
   }
 }
 
@@ -46,6 +46,7 @@ export async function ask(path, { body, signal } = {}) {
     content?.title ?? `The server answered ${response.status}`,
     content?.detail ?? "The answer was no JSON: is something between this page and the server?",
     Array.isArray(content?.errors) ? content.errors : [],
+    String(content?.type ?? "").split("#problem-").at(-1),
   );
 }
 

@@ -204,6 +204,10 @@ for (const link of document.querySelectorAll("a.skip")) {
     else (byId("detail-title") ?? target).focus();
   });
 }
+// The list stays in sight below the header, however high that is.
+new ResizeObserver(([entry]) => {
+  document.documentElement.style.setProperty("--head", `${entry.target.offsetHeight}px`);
+}).observe(document.querySelector("header"));
 byId("search").addEventListener("submit", find);
 byId("forget").addEventListener("click", () => {
   forgetKey();

@@ -163,7 +163,7 @@ function days(first, last, width) {
  * @param own key of the row
  * @param ranks key of a neighbour -> its place in the table
  */
-export function maps(points, placed, own, ranks, { open, words }) {
+export function maps(points, placed, own, ranks, { open, words, note }) {
   const whole = extent([...points, ...placed]);
   const near = square(placed, (whole.right - whole.left) / 200);
   const frame = s("svg", { width: 14, height: 14, "aria-hidden": "true" },
@@ -173,11 +173,12 @@ export function maps(points, placed, own, ranks, { open, words }) {
   return h("div", { class: "maps" },
     h("figure", {},
       h("figcaption", {}, "Whole map"),
-      picture(whole, points, placed, own, ranks, { open, near, label: "The whole map" })),
+      picture(whole, points, placed, own, ranks, { open, near, label: "The whole map" }),
+      legend(words, [[target, `this ${words.one}`], [frame, "what is enlarged"]]),
+      note),
     h("figure", {},
       h("figcaption", {}, "Enlarged: the neighbours, numbered as in the table"),
-      picture(near, points, placed, own, ranks, { open, label: "The map around the neighbours" })),
-    legend(words, [[target, `this ${words.one}`], [frame, "what is enlarged"]]));
+      picture(near, points, placed, own, ranks, { open, label: "The map around the neighbours" })));
 }
 
 /** The whole map, with some rows of interest on it. */

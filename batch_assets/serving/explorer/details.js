@@ -200,10 +200,10 @@ function neighbours(workload, id, found, sample, placed, query, go) {
   }
   const ranks = new Map(rows.map((row, index) => [row[workload.key], index + 1]));
   const drawn = maps(sample.points, placed.points, id, ranks, {
-    words: workload.words,
+    words: workload.words, note: mapNote(sample),
     open: (key) => key !== id && go([workload.name, "predictions", key], { day: query.day }),
   });
-  const whole = h("div", {}, listed, drawn, mapNote(sample));
+  const whole = h("div", {}, listed, drawn);
   const light = (event) => {
     const key = event.target.closest?.("[data-key]")?.dataset.key;
     for (const one of whole.querySelectorAll("[data-key]")) one.classList.toggle("lit", event.type !== "pointerout" && one.dataset.key === key);

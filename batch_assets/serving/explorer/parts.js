@@ -121,6 +121,10 @@ export async function load(panel, question, build) {
     return answer;
   } catch (error) {
     if (controller.signal.aborted) return null;
+    if (error.kind === "not-offered") {
+      panel.replaceChildren(h("p", { class: "note" }, `Not available: ${error.detail}.`));
+      return null;
+    }
     if (!(error instanceof Problem)) console.error(error);
     panel.replaceChildren(problemBox(error, () => load(panel, question, build)));
     return null;
