@@ -16,7 +16,7 @@ from benchmarks.harness import Result
 from benchmarks.serving import systems
 from benchmarks.serving.checks import check_rows, recall
 from benchmarks.serving.load import Ask, Load, write_asks
-from benchmarks.serving.processes import Server, forget_pages
+from benchmarks.serving.processes import LIMIT_SECONDS, Server, forget_pages
 from benchmarks.serving.questions import Questions
 from benchmarks.serving.systems import Place
 
@@ -29,6 +29,7 @@ PROBES = (4, 8, 16, 32, 64, 128)
 """Of LanceDB, tried until its recall reaches the goal."""
 RECALL = 0.98
 RESTARTS = 3
+SETTLED_SECONDS = 10.0
 READY = Ask("/readyz")
 OWN_FILES = ".serving"
 """Of the server, in the data home."""
@@ -81,7 +82,8 @@ class Measurement:
                 found["ready_seconds"].append(round(server.wait_for(READY), 2))
         with systems.ours(self.place, ALL_IN_MEMORY) as server:
             server.wait_for(READY)
-            found["days_in_memory"] = wait_until_loaded(server, self.searches[0])
+            days = len(self.questions.folders)
+            found["days_in_memory"] = wait_until_loaded(server, self.searches[0], days)
             found["loaded_seconds"] = round(server.started.seconds, 1)
             check_rows(server, self.questions, self.questions.lookups())
             share, answers = recall(server, self.searches, self.tenth)
@@ -193,17 +195,21 @@ class Measurement:
         return shown
 
 
-def wait_until_loaded(server: Server, search: Ask) -> int:
-    """Wait until no more days come into memory; gives how many are searched there."""
-    seen, since = (-1, -1), time.monotonic()
-    while time.monotonic() - since < 3:
-        status, fresh = server.ask(Ask("/v1/freshness"))
-        searched = server.ask(search)[1]["in_memory_days"]
-        now = (fresh["workloads"][0]["days_in_memory"] if status == 200 else -1, searched)
-        if now != seen:
-            seen, since = now, time.monotonic()
-        time.sleep(0.2)
-    return seen[1]
+def wait_until_loaded(server: Server, search: Ask, days: int | None = None) -> int:
+    """Wait until so many days are searched in memory; gives how many are.
+
+    Args:
+        days: None where it is not known how many have room: until no more come.
+    """
+    seen, since = -1, time.monotonic()
+    patience = SETTLED_SECONDS if days is None else LIMIT_SECONDS
+    while seen != days and time.monotonic() - since < patience:
+        status, found = server.ask(search)
+        searched = found["in_memory_days"] if status == 200 else 0
+        if searched != seen:
+            seen, since = searched, time.monotonic()
+        time.sleep(0.5)
+    return seen
 
 
 def medians(runs: Sequence[Result]) -> Result:
