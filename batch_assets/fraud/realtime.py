@@ -197,11 +197,22 @@ class FraudRealtime:
 
     def _features_of(self, clean: pa.Table) -> pa.Table:
         """Rows of ``transaction_features`` of clean rows, in their order."""
-        found = []
-        for day in sorted(set(clean["day"].to_pylist())):
-            of_day = clean.filter(pc.equal(clean["day"], pa.scalar(day)))
-            rows = self._statement(day).run(self._inputs(day, of_day))
-            found.append(rows.filter(pc.is_in(rows["transaction_id"], of_day["transaction_id"])))
+        found: list[pa.Table] = []
+        counted: set[str] = set()
+        try:
+            for day in sorted(set(clean["day"].to_pylist())):
+                of_day = clean.filter(pc.equal(clean["day"], pa.scalar(day)))
+                rows = self._statement(day).run(self._inputs(day, of_day))
+                found.append(
+                    rows.filter(pc.is_in(rows["transaction_id"], of_day["transaction_id"]))
+                )
+                known = [
+                    one for one in _as_known(of_day) if one["transaction_id"] not in self._pending
+                ]
+                self._pending.add(known)  # for the days that follow
+                counted |= {one["transaction_id"] for one in known}
+        finally:
+            self._pending.drop(counted)
         self._bound()
         rows = pa.concat_tables(found)
         return rows.take(pc.index_in(clean["transaction_id"], rows["transaction_id"]))

@@ -27,6 +27,9 @@ class Pending:
     def __len__(self) -> int:
         return len(self._rows)
 
+    def __contains__(self, transaction_id: str) -> bool:
+        return transaction_id in self._rows
+
     def add(self, rows: Iterable[Row]) -> None:
         """Count rows among what is known."""
         for row in rows:

@@ -226,6 +226,24 @@ def test_what_was_scored_before_a_restart_is_known_after_it(
     again.close()
 
 
+def test_rows_of_several_days_that_come_together_know_each_other(
+    copied: tuple[Zone, FraudRealtime],
+) -> None:
+    _, model = copied
+    later = [LAST + timedelta(days=n) for n in (1, 2, 5)]
+    rows = [
+        TransactionRequest.model_validate(
+            FINE | {"transaction_id": f"n{n}", "happened_at": f"{day}T12:00:00"}
+        )
+        for n, day in enumerate(later)
+    ]
+    together = by_id(model.score(rows[::-1]))
+    for row in rows:
+        alone = by_id(model.score([row]))
+        model.remember([row])
+        assert same(alone[row.transaction_id], together[row.transaction_id])
+
+
 def test_a_new_live_version_is_taken_up(copied: tuple[Zone, FraudRealtime]) -> None:
     zone, model = copied
     row = asked_for(_rows(LAST, np.random.default_rng(3))[0])
