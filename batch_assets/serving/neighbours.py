@@ -227,8 +227,8 @@ class Neighbours:
                 return held.segment.vectors(np.array([row]))[0], held.model
         found = self._stored_vector(view, key, [at[0].day] if at else view.days_to_ask(key))
         if found is None and self._served.realtime is not None:
-            row = RealtimeRows(self._served.realtime.vectors()).find(self._spec.key, key)
-            found = (row[VECTOR], row[MODEL]) if row else None
+            own = RealtimeRows(self._served.realtime.vectors()).find(self._spec.key, key)
+            found = (own[VECTOR], own[MODEL]) if own else None
         if found is None:
             raise UnknownKey(
                 f"There is no vector of {self._spec.key} {key!r}: it was never scored, or its day "
