@@ -77,6 +77,8 @@ def create_app(
     )
 
     metrics = Metrics(served, pools)
+    for each in served:
+        each.observe = metrics.observer(each.workload.name)
 
     @asynccontextmanager
     async def lifespan(of: FastAPI) -> AsyncIterator[None]:

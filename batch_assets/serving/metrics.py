@@ -1,7 +1,7 @@
 """What the server measures of itself, for Prometheus."""
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from prometheus_client import (
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 10)
+ROWS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)
 
 
 class Metrics:
@@ -35,6 +36,7 @@ class Metrics:
 
     def __init__(self, served: Sequence["Served"], pools: Sequence["Pool"]) -> None:
         self.registry = CollectorRegistry()
+        self._realtime: dict[str, Histogram] = {}
         self._of: dict[tuple[str, str, int], tuple[Histogram, Counter]] = {}
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
@@ -52,6 +54,22 @@ class Metrics:
             buckets=BUCKETS,
             registry=self.registry,
         )
+
+    def observer(self, workload: str) -> Callable[[str, float], None]:
+        """Takes what scoring in real time measures of itself, by name: seconds or rows."""
+
+        def observe(name: str, value: float) -> None:
+            if name not in self._realtime:
+                self._realtime[name] = Histogram(
+                    f"batch_assets_realtime_{name}",
+                    f"Scoring in real time: {name.replace('_', ' ')}.",
+                    ("workload",),
+                    buckets=BUCKETS if name.endswith("_seconds") else ROWS,
+                    registry=self.registry,
+                )
+            self._realtime[name].labels(workload).observe(value)
+
+        return observe
 
     def note(self, route: str, source: str, status: int, seconds: float) -> None:
         """A request that was answered."""

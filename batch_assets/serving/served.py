@@ -44,7 +44,6 @@ class Served:
     shared: RedisTier | None = None
     neighbours: Neighbours
     realtime: "RealtimeScorer | None" = None
-    observe: Callable[[str, float], None] = staticmethod(nobody)
 
     def __init__(self, workload: Workload, settings: Settings) -> None:
         self.workload = workload
@@ -58,6 +57,7 @@ class Served:
         )
         self.models = ModelStore(settings.home / "models")
         self.folder = settings.home / FOLDER
+        self.observe: Callable[[str, float], None] = nobody
         self._noted = ""
         self._stopping = threading.Event()
         self._thread = threading.Thread(
@@ -119,8 +119,6 @@ class Served:
 
         workload = self.workload
         store = RealtimeStore(self.folder, workload.name, workload.predictions, workload.key)
-        scorer = RealtimeScorer(
-            workload, make(), store, self.settings.serving_queue, lambda n, v: self.observe(n, v)
-        )
+        scorer = RealtimeScorer(workload, make(), store, self.settings.serving_queue, self.observe)
         scorer.start()
         return scorer

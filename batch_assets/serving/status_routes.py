@@ -72,9 +72,13 @@ def status_routes(
             for one in mounted
             if not one.served.view.days
         ]
-        return answer(
-            {"status": "empty" if len(notes) == len(mounted) else "ready", "notes": notes}
-        )
+        notes += [
+            f"{one.workload.name}: nothing is scored in real time as long as no model is live"
+            for one in mounted
+            if one.workload.realtime is not None and one.served.realtime is None
+        ]
+        anything = any(one.served.view.days for one in mounted)
+        return answer({"status": "ready" if anything else "empty", "notes": notes})
 
     @router.get("/v1/freshness", response_model=AllFresh, summary="How old are the answers?")
     async def freshness() -> Response:

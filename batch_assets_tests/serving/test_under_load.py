@@ -171,10 +171,10 @@ def test_a_kill_loses_no_answer_that_was_given(own_home: Path, start_server: Sta
     assert {row["transaction_id"]: row["score"] for row in found["predictions"]} == given
     assert {row["source"] for row in found["predictions"]} == {"realtime"}
     row = new_row(0)
-    assert (
-        ok(again.client.post("/v1/fraud/score", json={"rows": [row]}))["predictions"][0]["score"]
-        == given[row["transaction_id"]]
-    )
+    (same,) = ok(again.client.post("/v1/fraud/score", json={"rows": [row]}))["predictions"]
+    assert same["score"] == given[row["transaction_id"]]
+    ok(again.client.post("/v1/fraud/score", json={"rows": [new_row(80_000)]}))
+    assert "batch_assets_realtime_score_seconds_bucket" in again.client.get("/metrics").text
     other = again.client.post("/v1/fraud/score", json={"rows": [{**row, "amount": "1.00"}]})
     assert other.status_code == 409
 
