@@ -37,26 +37,38 @@ export class AlertList {
     if (!this.frame || this.frameOf !== workload.name) this.#build();
     this.picker.value = day ?? workload.days?.newest ?? "";
     if (!workload.offers.alerts) {
-      this.body.replaceChildren(h("p", { class: "note" }, "This workload has no alerts: find a row by its id."));
+      this.body.replaceChildren(
+        h("p", { class: "note" }, "This workload has no alerts: find a row by its id."),
+      );
       return null;
     }
     if (!workload.days?.newest) {
-      this.body.replaceChildren(h("p", { class: "note" },
-        "Nothing is scored yet. Run `batch-assets run`; this page notices by itself."));
+      this.body.replaceChildren(
+        h(
+          "p",
+          { class: "note" },
+          "Nothing is scored yet. Run `batch-assets run`; this page notices by itself.",
+        ),
+      );
       return null;
     }
     const query = new URLSearchParams({ limit: this.limit });
     if (day) query.set("day", day);
-    const focused = this.#links().includes(document.activeElement) ? document.activeElement.dataset.key : null;
-    const answer = await load(this.body,
+    const focused = this.#links().includes(document.activeElement)
+      ? document.activeElement.dataset.key
+      : null;
+    const answer = await load(
+      this.body,
       (signal) => ask(`v1/${workload.name}/alerts?${query}`, { signal }),
       (found) => {
         this.answer = found;
         return this.#rows();
-      });
+      },
+    );
     if (answer) {
       this.picker.value = answer.day;
-      if (focused) (this.#links().find((link) => link.dataset.key === focused) ?? this.#links()[0])?.focus();
+      if (focused)
+        (this.#links().find((link) => link.dataset.key === focused) ?? this.#links()[0])?.focus();
       announce(`${count(answer.alerts.length, "alert", "alerts")} of ${answer.day}`);
     }
     return answer;
@@ -85,7 +97,11 @@ export class AlertList {
     this.frameOf = workload.name;
     const { first, newest } = workload.days ?? {};
     this.picker = h("input", {
-      type: "date", id: "day", min: first, max: newest, required: true,
+      type: "date",
+      id: "day",
+      min: first,
+      max: newest,
+      required: true,
       onchange: () => this.picker.value && this.#pick(this.picker.value),
     });
     const step = (days) => () => {
@@ -95,24 +111,45 @@ export class AlertList {
       this.#pick(at.toISOString().slice(0, 10));
     };
     const narrow = h("input", {
-      id: "narrow", type: "search", autocomplete: "off", spellcheck: "false",
+      id: "narrow",
+      type: "search",
+      autocomplete: "off",
+      spellcheck: "false",
       oninput: () => this.#narrow(narrow.value, least.value),
     });
     const least = h("input", {
-      id: "least", type: "number", min: 0, max: 1, step: 0.05, placeholder: "0", inputmode: "decimal",
+      id: "least",
+      type: "number",
+      min: 0,
+      max: 1,
+      step: 0.05,
+      placeholder: "0",
+      inputmode: "decimal",
       oninput: () => this.#narrow(narrow.value, least.value),
     });
     this.body = h("div", { id: "alerts" });
     this.frame = [
-      h("div", { class: "title" },
+      h(
+        "div",
+        { class: "title" },
         h("h2", { id: "list-title" }, "Alerts"),
-        h("div", { class: "day" },
+        h(
+          "div",
+          { class: "day" },
           h("button", { type: "button", "aria-label": "Day before", onclick: step(-1) }, "‹"),
-          h("label", { for: "day", class: "hidden" }, "Day of the alerts"), this.picker,
-          h("button", { type: "button", "aria-label": "Day after", onclick: step(1) }, "›"))),
-      h("div", { class: "narrow" },
-        h("label", { for: "narrow" }, "With"), narrow,
-        h("label", { for: "least" }, "Score from"), least),
+          h("label", { for: "day", class: "hidden" }, "Day of the alerts"),
+          this.picker,
+          h("button", { type: "button", "aria-label": "Day after", onclick: step(1) }, "›"),
+        ),
+      ),
+      h(
+        "div",
+        { class: "narrow" },
+        h("label", { for: "narrow" }, "With"),
+        narrow,
+        h("label", { for: "least" }, "Score from"),
+        least,
+      ),
       this.body,
     ];
     this.root.replaceChildren(...this.frame);
@@ -133,22 +170,40 @@ export class AlertList {
   #rows() {
     const { workload, answer } = this;
     const columns = [workload.key, ...Object.values(workload.entities)];
-    const shown = answer.alerts.filter((row) => row[workload.score] >= this.least && (!this.text ||
-      [...columns.map((name) => row[name]), ...(row.reasons ?? [])].some((value) =>
-        String(value ?? "").toLowerCase().includes(this.text))));
-    if (!answer.alerts.length) return [h("p", { class: "note" }, `There are no alerts of ${answer.day}.`)];
+    const shown = answer.alerts.filter(
+      (row) =>
+        row[workload.score] >= this.least &&
+        (!this.text ||
+          [...columns.map((name) => row[name]), ...(row.reasons ?? [])].some((value) =>
+            String(value ?? "")
+              .toLowerCase()
+              .includes(this.text),
+          )),
+    );
+    if (!answer.alerts.length)
+      return [h("p", { class: "note" }, `There are no alerts of ${answer.day}.`)];
     const cut = answer.alerts.length >= this.limit;
     const all = `${cut ? "the first " : ""}${count(answer.alerts.length, "alert", "alerts")}`;
-    const list = h("ol", { class: "alerts", "aria-label": `Alerts of ${answer.day}, highest score first` },
-      shown.map((row) => h("li", {}, this.#row(row))));
-    const more = cut && this.limit < MOST
-      ? h("button", { type: "button", onclick: () => this.#more() }, "Show more")
-      : null;
+    const list = h(
+      "ol",
+      { class: "alerts", "aria-label": `Alerts of ${answer.day}, highest score first` },
+      shown.map((row) => h("li", {}, this.#row(row))),
+    );
+    const more =
+      cut && this.limit < MOST
+        ? h("button", { type: "button", onclick: () => this.#more() }, "Show more")
+        : null;
     queueMicrotask(() => this.mark(this.chosen));
     return [
-      h("p", { class: "note" }, answer.stale ? [h("strong", { class: "badge stale" }, "stale"), " "] : null,
-        shown.length === answer.alerts.length ? all : `${shown.length} of ${all}`),
-      shown.length ? list : h("p", { class: "note" }, "None contains that: shorten the text, or lower the score."),
+      h(
+        "p",
+        { class: "note" },
+        answer.stale ? [h("strong", { class: "badge stale" }, "stale"), " "] : null,
+        shown.length === answer.alerts.length ? all : `${shown.length} of ${all}`,
+      ),
+      shown.length
+        ? list
+        : h("p", { class: "note" }, "None contains that: shorten the text, or lower the score."),
       more,
     ];
   }
@@ -159,13 +214,39 @@ export class AlertList {
     const size = workload.ranges.find((name) => name !== workload.score && name in row);
     const unit = workload.columns[size]?.unit ?? "";
     const entities = Object.values(workload.entities).filter((name) => row[name]);
-    return h("a", { href: address([workload.name, "predictions", key], { day: this.day }), "data-key": key, tabindex: -1 },
-      h("span", { class: "score" }, h("span", { class: "hidden" }, "score "), score(row[workload.score])),
-      h("span", { class: "who" }, entities.map((name, n) => h("span", { class: n ? "note" : null },
-        h("span", { class: n ? null : "hidden" }, `${label(workload, name).toLowerCase()} `), row[name])),
-      row.label === 1 ? h("strong", { class: "badge positive" }, workload.words.positive) : null),
+    return h(
+      "a",
+      {
+        href: address([workload.name, "predictions", key], { day: this.day }),
+        "data-key": key,
+        tabindex: -1,
+      },
+      h(
+        "span",
+        { class: "score" },
+        h("span", { class: "hidden" }, "score "),
+        score(row[workload.score]),
+      ),
+      h(
+        "span",
+        { class: "who" },
+        entities.map((name, n) =>
+          h(
+            "span",
+            { class: n ? "note" : null },
+            h("span", { class: n ? null : "hidden" }, `${label(workload, name).toLowerCase()} `),
+            row[name],
+          ),
+        ),
+        row.label === 1 ? h("strong", { class: "badge positive" }, workload.words.positive) : null,
+      ),
       size ? h("span", { class: "amount" }, amount(row[size]), ` ${unit}`) : null,
-      h("ul", { class: "reasons" }, (row.reasons ?? []).map((text) => h("li", {}, text))));
+      h(
+        "ul",
+        { class: "reasons" },
+        (row.reasons ?? []).map((text) => h("li", {}, text)),
+      ),
+    );
   }
 
   async #more() {

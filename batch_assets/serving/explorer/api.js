@@ -46,7 +46,9 @@ export async function ask(path, { body, signal } = {}) {
     content?.title ?? `The server answered ${response.status}`,
     content?.detail ?? "The answer was no JSON: is something between this page and the server?",
     Array.isArray(content?.errors) ? content.errors : [],
-    String(content?.type ?? "").split("#problem-").at(-1),
+    String(content?.type ?? "")
+      .split("#problem-")
+      .at(-1),
   );
 }
 

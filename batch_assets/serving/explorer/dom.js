@@ -9,7 +9,9 @@ export function h(tag, attributes = {}, ...children) {
 
 /** Put all that there is into an element, in place of what was there. */
 export function put(element, ...children) {
-  element.replaceChildren(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
+  element.replaceChildren(
+    ...children.flat(Infinity).filter((child) => child !== null && child !== undefined),
+  );
 }
 
 /** The same as h for SVG. */
@@ -24,7 +26,9 @@ function fill(element, attributes, children) {
     else if (name === "value") element.value = value;
     else element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
+  element.append(
+    ...children.flat(Infinity).filter((child) => child !== null && child !== undefined),
+  );
   return element;
 }
 
@@ -77,7 +81,11 @@ export function moment(text) {
 
 export function age(seconds) {
   if (seconds === null || seconds === undefined) return "at an unknown time";
-  for (const [unit, length] of [["day", 86400], ["hour", 3600], ["minute", 60]]) {
+  for (const [unit, length] of [
+    ["day", 86400],
+    ["hour", 3600],
+    ["minute", 60],
+  ]) {
     if (seconds >= 2 * length || (unit === "minute" && seconds >= 60)) {
       return `${count(Math.floor(seconds / length), unit, `${unit}s`)} ago`;
     }

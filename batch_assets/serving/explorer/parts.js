@@ -5,7 +5,9 @@ import { h, age, amount, distance, moment, number, outward, put, score, words } 
 
 /** "#/workload/kind/id?day=2026-04-14"; what has no value is left out of the query. */
 export function address(parts, query = {}) {
-  const given = Object.entries(query).filter(([, value]) => value !== null && value !== undefined && value !== "");
+  const given = Object.entries(query).filter(
+    ([, value]) => value !== null && value !== undefined && value !== "",
+  );
   const text = new URLSearchParams(given).toString();
   return `#/${parts.map(encodeURIComponent).join("/")}${text ? `?${text}` : ""}`;
 }
@@ -31,13 +33,15 @@ export function heading(workload, column) {
 export function cell(workload, column, row, query = {}) {
   const value = row[column];
   if (value === null || value === undefined) return "–";
-  if (column === workload.key) return h("a", { href: address([workload.name, "predictions", value], query) }, value);
+  if (column === workload.key)
+    return h("a", { href: address([workload.name, "predictions", value], query) }, value);
   const entity = entityOf(workload, column);
   if (entity) return h("a", { href: address([workload.name, entity, value], query) }, value);
   if (column === workload.score) return score(value);
   if (column === "distance") return distance(value);
   if (column === "label") return known(workload, value);
-  if (column === workload.time || column.endsWith("_at")) return h("time", { datetime: value }, moment(value));
+  if (column === workload.time || column.endsWith("_at"))
+    return h("time", { datetime: value }, moment(value));
   if (workload.ranges.includes(column)) return amount(value);
   return typeof value === "number" ? number(value) : String(value);
 }
@@ -55,55 +59,121 @@ const NUMERIC = new Set(["distance", "rank"]);
 export function table(workload, columns, rows, { caption, marked, query, numbered } = {}) {
   const numeric = (name) =>
     NUMERIC.has(name) || name === workload.score || workload.ranges.includes(name);
-  return h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": caption },
-    h("table", {},
+  return h(
+    "div",
+    { class: "scroll", tabindex: 0, role: "region", "aria-label": caption },
+    h(
+      "table",
+      {},
       h("caption", {}, caption),
-      h("thead", {}, h("tr", {},
-        numbered ? h("th", { scope: "col", class: "number" }, "No.") : null,
-        columns.map((name) => h("th", { scope: "col", class: numeric(name) ? "number" : null },
-          name === "label" ? "Label" : heading(workload, name))))),
-      h("tbody", {}, rows.map((row, index) => h("tr", {
-        "data-key": row[workload.key] ?? null,
-        "aria-current": marked !== undefined && row[workload.key] === marked ? "true" : null,
-      },
-      numbered ? h("td", { class: "number" }, String(index + 1)) : null,
-      columns.map((name) => h(name === workload.key ? "th" : "td",
-        { class: numeric(name) ? "number" : null, scope: name === workload.key ? "row" : null },
-        cell(workload, name, row, query))))))));
+      h(
+        "thead",
+        {},
+        h(
+          "tr",
+          {},
+          numbered ? h("th", { scope: "col", class: "number" }, "No.") : null,
+          columns.map((name) =>
+            h(
+              "th",
+              { scope: "col", class: numeric(name) ? "number" : null },
+              name === "label" ? "Label" : heading(workload, name),
+            ),
+          ),
+        ),
+      ),
+      h(
+        "tbody",
+        {},
+        rows.map((row, index) =>
+          h(
+            "tr",
+            {
+              "data-key": row[workload.key] ?? null,
+              "aria-current": marked !== undefined && row[workload.key] === marked ? "true" : null,
+            },
+            numbered ? h("td", { class: "number" }, String(index + 1)) : null,
+            columns.map((name) =>
+              h(
+                name === workload.key ? "th" : "td",
+                {
+                  class: numeric(name) ? "number" : null,
+                  scope: name === workload.key ? "row" : null,
+                },
+                cell(workload, name, row, query),
+              ),
+            ),
+          ),
+        ),
+      ),
+    ),
+  );
 }
 
 /** Where an answer came from, how old it is, and what made it. */
 export function provenance(workload, answer, day) {
   const sources = {
-    memory: "from this server's memory", redis: "from the shared cache", store: "from the store",
+    memory: "from this server's memory",
+    redis: "from the shared cache",
+    store: "from the store",
     realtime: "scored in real time, no batch has it yet",
   };
-  const lineage = day && workload.lineage
-    ? outward(`${workload.lineage}?view=partitions&partition=${encodeURIComponent(day)}`, "Run of this day")
-    : null;
-  return h("p", { class: "provenance" },
+  const lineage =
+    day && workload.lineage
+      ? outward(
+          `${workload.lineage}?view=partitions&partition=${encodeURIComponent(day)}`,
+          "Run of this day",
+        )
+      : null;
+  return h(
+    "p",
+    { class: "provenance" },
     answer.stale
       ? h("strong", { class: "badge stale" }, "stale")
       : h("span", { class: "badge fresh" }, "fresh"),
-    h("span", {}, sources[answer.source] ?? (answer.source ? `from ${answer.source}` : "source not given")),
-    answer.scored_at ? h("span", {}, "scored ", h("time", { datetime: answer.scored_at }, moment(answer.scored_at)),
-      answer.age_seconds === undefined ? "" : ` (${age(answer.age_seconds)})`) : null,
+    h(
+      "span",
+      {},
+      sources[answer.source] ?? (answer.source ? `from ${answer.source}` : "source not given"),
+    ),
+    answer.scored_at
+      ? h(
+          "span",
+          {},
+          "scored ",
+          h("time", { datetime: answer.scored_at }, moment(answer.scored_at)),
+          answer.age_seconds === undefined ? "" : ` (${age(answer.age_seconds)})`,
+        )
+      : null,
     answer.model_version ? h("span", {}, "model ", h("code", {}, answer.model_version)) : null,
-    lineage ? h("span", {}, lineage) : null);
+    lineage ? h("span", {}, lineage) : null,
+  );
 }
 
 /** What went wrong, in words, and a way to ask again. */
 export function problemBox(error, again) {
-  const shown = error instanceof Problem
-    ? error
-    : new Problem(0, "This page cannot show the answer", `It did not expect it: ${error.message}`);
-  return h("div", { class: "problem", role: "alert" },
+  const shown =
+    error instanceof Problem
+      ? error
+      : new Problem(
+          0,
+          "This page cannot show the answer",
+          `It did not expect it: ${error.message}`,
+        );
+  return h(
+    "div",
+    { class: "problem", role: "alert" },
     h("h3", {}, shown.title),
     h("p", {}, shown.detail),
     shown.errors.length
-      ? h("ul", {}, shown.errors.map((one) => h("li", {}, h("code", {}, one.field), `: ${one.detail}`)))
+      ? h(
+          "ul",
+          {},
+          shown.errors.map((one) => h("li", {}, h("code", {}, one.field), `: ${one.detail}`)),
+        )
       : null,
-    again ? h("button", { type: "button", onclick: again }, "Try again") : null);
+    again ? h("button", { type: "button", onclick: again }, "Try again") : null,
+  );
 }
 
 const running = new WeakMap();
@@ -131,4 +201,19 @@ export async function load(panel, question, build) {
   } finally {
     if (!controller.signal.aborted) panel.removeAttribute("aria-busy");
   }
+}
+
+/** The columns of a table of rows: key, score, label, some further ones, then what else there is. */
+export function columnsOf(workload, rows, extra) {
+  const ranges = workload.ranges.filter((name) => name !== workload.score);
+  const wanted = [
+    workload.key,
+    workload.score,
+    "label",
+    ...extra,
+    workload.time,
+    ...ranges,
+    ...Object.values(workload.entities),
+  ];
+  return wanted.filter((name) => name in rows[0]);
 }
