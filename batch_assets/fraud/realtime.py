@@ -206,16 +206,23 @@ class FraudRealtime:
                 found.append(
                     rows.filter(pc.is_in(rows["transaction_id"], of_day["transaction_id"]))
                 )
-                known = [
-                    one for one in _as_known(of_day) if one["transaction_id"] not in self._pending
-                ]
+                known = self._not_held(day, _as_known(of_day))
                 self._pending.add(known)  # for the days that follow
-                counted |= {one["transaction_id"] for one in known}
+                counted |= {row["transaction_id"] for row in known}
         finally:
             self._pending.drop(counted)
         self._bound()
         rows = pa.concat_tables(found)
         return rows.take(pc.index_in(clean["transaction_id"], rows["transaction_id"]))
+
+    def _not_held(self, day: date, rows: list[Row]) -> list[Row]:
+        """Rows that are not known, of the batch nor of those scored before."""
+        in_batch = self._in_batch({day: [row["transaction_id"] for row in rows]})
+        return [
+            row
+            for row in rows
+            if row["transaction_id"] not in in_batch and row["transaction_id"] not in self._pending
+        ]
 
     def _statement(self, day: date) -> StandingQuery:
         if day not in self._features:

@@ -41,7 +41,9 @@ class Pending:
         """Forget rows: the batch has them."""
         for one in ids:
             row = self._rows.pop(one, None)
-            for column, of in self._of.items() if row else ():
+            if row is None:
+                continue
+            for column, of in self._of.items():
                 of[row[column]].discard(one)
                 if not of[row[column]]:
                     del of[row[column]]
