@@ -48,7 +48,7 @@ class Axes:
     def place(self, vectors: Floats) -> list[list[float]]:
         """Where vectors [rows, dimensions] are on the map: x and y of each."""
         placed = (vectors - self.centre) @ self.directions
-        return np.round(placed.astype(np.float64), 5).tolist()  # type: ignore[no-any-return]
+        return np.round(placed.astype(np.float64), 5).tolist()
 
 
 class EmbeddingMap:
@@ -110,7 +110,7 @@ class EmbeddingMap:
             axes, points as of :meth:`sample`, missing (keys without a vector of this model).
         """
         axes, _ = self._state(view)
-        if axes is None:
+        if axes is None or view.vectors is None:
             return {"axes": None, "points": [], "missing": list(keys)}
         found = lookup(view.vectors, keys, columns=self._columns, valid=view.days)
         points: dict[str, dict[str, Any]] = {}

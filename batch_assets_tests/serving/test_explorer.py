@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 import pytest
@@ -29,6 +30,7 @@ from batch_assets_tests.serving.small_home import NEWEST, rows_of_day
 FILES = Path(batch_assets.serving.__file__).parent / "explorer"
 ATTACK = "<img src=x onerror=alert(1)>"
 BUSY = 230
+Scheme = Literal["light", "dark"]
 PATIENCE = 60_000
 """Milliseconds that anything on the page may take on a busy machine."""
 
@@ -294,7 +296,9 @@ def test_all_of_it_by_the_keyboard_alone(page: Page, server: ServerProcess) -> N
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_fits_a_phone(browser: Browser, seen: Seen, server: ServerProcess, scheme: str) -> None:
+def test_it_fits_a_phone(
+    browser: Browser, seen: Seen, server: ServerProcess, scheme: Scheme
+) -> None:
     with browser.new_context(
         viewport={"width": 360, "height": 700}, color_scheme=scheme, has_touch=True, is_mobile=True
     ) as context:
@@ -356,7 +360,7 @@ def test_everything_that_can_be_used_has_a_name(page: Page, server: ServerProces
         open_page(page, server, f"#/fraud/{address}")
         assert page.locator("main").count() == page.locator("header").count() == 1
         for role in ("button", "link", "textbox", "searchbox", "spinbutton", "checkbox"):
-            for one in page.get_by_role(role).all():  # type: ignore[arg-type]
+            for one in page.get_by_role(role).all():
                 name = one.evaluate(
                     "e => e.ariaLabel || e.textContent.trim() || (e.labels && e.labels[0] && "
                     "e.labels[0].textContent.trim()) || ''"
