@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from batch_assets.serving.background import stand_back
 from batch_assets.serving.blocks import Row, Value
 from batch_assets.serving.budget import Budget
 from batch_assets.serving.day_models import DayModels
@@ -261,6 +262,7 @@ class Neighbours:
 
     def _run(self) -> None:
         """Follow the views."""
+        stand_back()
         while not self._stop.is_set():
             self._changed.wait()
             self._changed.clear()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from batch_assets.errors import BatchAssetsError
+from batch_assets.serving.background import stand_back
 from batch_assets.serving.budget import Budget
 from batch_assets.serving.lookup import Lookups
 from batch_assets.serving.neighbours import Neighbours
@@ -59,7 +60,7 @@ class Served:
         self.folder = settings.home / FOLDER
         self.observe: Callable[[str, float], None] = nobody
         self._noted = ""
-        self._stopping = threading.Event()
+        self._refreshed, self._stopping = threading.Event(), threading.Event()
         self._thread = threading.Thread(
             target=self._follow, name=f"refresh of {workload.name}", daemon=True
         )
@@ -77,9 +78,9 @@ class Served:
             self.shared = RedisTier(self.settings.serving_redis, self.workload)
         self.lookups = Lookups(self, self.shared)
         self.neighbours = Neighbours(self)
+        self._thread.start()  # what scores in real time is loaded beside the newest days
         self.views.start()
-        self._refresh()
-        self._thread.start()
+        self._refreshed.wait()
 
     def memory(self) -> dict[str, int]:
         """Bytes in memory, by what they are for."""
@@ -98,6 +99,11 @@ class Served:
                 part.stop()
 
     def _follow(self) -> None:
+        try:
+            self._refresh()
+        finally:
+            self._refreshed.set()
+        stand_back()
         while not self._stopping.wait(REFRESH_SECONDS):
             self._refresh()
 

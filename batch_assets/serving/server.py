@@ -16,6 +16,7 @@ import uvicorn
 
 from batch_assets.errors import BatchAssetsError
 from batch_assets.serving.app import create_app
+from batch_assets.serving.background import answer_first
 from batch_assets.serving.gate import LOOPBACK
 from batch_assets.serving.limits import Limits
 from batch_assets.serving.protocol import BoundedProtocol
@@ -111,6 +112,7 @@ def serve(
     keys = _keys(settings, address)
     listener = _listen(address)
     _log_to(sys.stderr)
+    answer_first()
     server: Server
     app = create_app(
         served,

@@ -11,6 +11,7 @@ from deltalake.exceptions import DeltaError
 
 from batch_assets.errors import BatchAssetsError
 from batch_assets.serving import versions
+from batch_assets.serving.background import stand_back
 from batch_assets.serving.blocks import KeyIndex
 from batch_assets.serving.loading import Loader
 from batch_assets.serving.stored import StoredDays, StoreUnreadable, ViewGone
@@ -107,6 +108,7 @@ class Views:
                 raise StoreUnreadable(f"{again}; the newest view needs them") from again
 
     def _run(self) -> None:
+        stand_back()
         rows = FIRST_ROWS
         while not self._stop.is_set():
             try:
