@@ -51,7 +51,8 @@ class Gate:
                 headers={"WWW-Authenticate": "Bearer"},
             )
         scope["api_key"] = key.id
-        needed = "score" if scope["path"].endswith("/score") else "read"
+        scores = scope["method"] == "POST" and scope["path"].endswith("/score")
+        needed = "score" if scores else "read"
         if needed not in key.scopes:
             raise Problem("forbidden", f"this needs an API key with the scope {needed}")
         if (wait := self.keys.wait(key)) > 0:

@@ -115,6 +115,12 @@ class Models:
         return self._model("Scored", fields, shown)
 
     @cached_property
+    def explanation(self) -> type[BaseModel]:
+        """A prediction, and what its workload says of it."""
+        fields = {**self._columns(), **PROVENANCE}
+        return self._model("Explanation", fields, self._example, extra="allow")
+
+    @cached_property
     def alerts(self) -> type[BaseModel]:
         """The alerts of a day."""
         reasons: Any = list[str], Field(default=[], description="What raised the score.")

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from fastapi import APIRouter, Request
 
 from batch_assets.serving.answers import Answers
+from batch_assets.serving.blocks import Value
 from batch_assets.serving.lookup import Found
 from batch_assets.serving.models import Models
 from batch_assets.serving.pool import Pool
@@ -63,33 +64,34 @@ class Mounted:
             return realtime.get(key)
         return found
 
-    async def find(self, view: View, keys: Sequence[str]) -> dict[str, Found]:
+    async def find(self, view: View, keys: Sequence[Value]) -> dict[Value, Found]:
         """Predictions by key: what a batch scored, else what this server scored."""
         found, realtime = await self.scored(view, keys), self.served.realtime
         if realtime is not None:
             for key in keys:
-                if key not in found and (one := realtime.get(key)) is not None:
+                if key not in found and (one := realtime.get(key)) is not None:  # type: ignore[arg-type]
                     found[key] = one
         return found
 
-    async def scored(self, view: View, keys: Sequence[str]) -> dict[str, Found]:
+    async def scored(self, view: View, keys: Sequence[Value]) -> dict[Value, Found]:
         """What a batch scored; no thread is waited for unless the store has to be read."""
         lookups = self.served.lookups
-        found = {key: one for key in keys if (one := lookups.in_memory(view, key)) is not None}
+        found: dict[Value, Found] = {
+            key: one for key in keys if (one := lookups.in_memory(view, key)) is not None
+        }
         if len(found) < len(keys):
             rest = [key for key in keys if key not in found and lookups.maybe(view, key)]
             if rest:
-                stored = await self.lookups.run(lookups.from_store, view, rest)
-                found.update((str(key), one) for key, one in stored.items())
+                found |= await self.lookups.run(lookups.from_store, view, rest)
         return found
 
     async def course(
         self,
         view: View,
         column: str,
-        value: str,
+        value: Value,
         limit: int,
-        before: tuple[datetime, str] | None,
+        before: tuple[datetime, Value] | None,
     ) -> list[Found]:
         """The newest predictions of an entity; those of real time give way to the batch's."""
         lookups, realtime = self.served.lookups, self.served.realtime
@@ -107,7 +109,7 @@ class Mounted:
     def _order(self, found: Found) -> tuple[Any, Any]:
         return found.row[self.workload.time], found.row[self.workload.key]
 
-    def _is_before(self, found: Found, before: tuple[datetime, str] | None) -> bool:
+    def _is_before(self, found: Found, before: tuple[datetime, Value] | None) -> bool:
         return before is None or self._order(found) < before
 
     def rows(self, request: Request, view: View, found: Sequence[Found]) -> list[Row]:

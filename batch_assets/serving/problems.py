@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import msgspec
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -127,7 +128,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Problem, lambda request, error: error.response())
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
-    app.add_exception_handler(BatchAssetsError, _store_error)
+    for kind in (BatchAssetsError, OSError, duckdb.Error):
+        app.add_exception_handler(kind, _store_error)
     app.add_exception_handler(Exception, lambda request, error: problem_of(error).response())
 
 

@@ -9,6 +9,7 @@ from batch_assets.serving.embedding_map import EmbeddingMap
 from batch_assets.serving.fields import MOST_ROWS, AnyRow, Day
 from batch_assets.serving.mounted import Mounted
 from batch_assets.serving.problems import Problem
+from batch_assets.serving.stored import ViewGone
 from batch_assets.serving.view import View
 
 MOST_POINTS = 5_000
@@ -61,7 +62,7 @@ def _explanation(router: APIRouter, mounted: Mounted) -> None:
 
     @router.get(
         "/predictions/{id}/explanation",
-        response_model=AnyRow,
+        response_model=mounted.models.explanation,
         summary="Why a score is as it is",
         description=f"What raised and lowered the score of one {workload.key}.",
     )
@@ -76,8 +77,10 @@ def _explanation(router: APIRouter, mounted: Mounted) -> None:
                     "this was scored in real time: it can be explained once a batch has scored it",
                 )
             row = mounted.rows(request, view, [found])[0]
-            reasons = await mounted.reports.run(explain, id)
-            return answer({**row, **mounted.answers.in_utc(reasons)})
+            reasons = mounted.answers.in_utc(await mounted.reports.run(explain, id))
+            if reasons.get("scored_at", row["scored_at"]) != row["scored_at"]:
+                raise ViewGone("the day was scored anew meanwhile")
+            return answer({**row, **reasons})
 
         return await mounted.of_one_view(ask)
 
@@ -96,7 +99,7 @@ def _map(router: APIRouter, mounted: Mounted) -> None:
     ) -> Response:
         async def ask(view: View) -> Response:
             found = await mounted.reports.run(embedding_map.sample, view, size)
-            return answer({**found, **mounted.of_view(view)})
+            return answer({**mounted.of_view(view), **found})
 
         return await mounted.of_one_view(ask)
 
@@ -111,6 +114,6 @@ def _map(router: APIRouter, mounted: Mounted) -> None:
 
         async def ask(view: View) -> Response:
             found = await mounted.reports.run(embedding_map.locate, view, ids)
-            return answer({**found, **mounted.of_view(view)})
+            return answer({**mounted.of_view(view), **found})
 
         return await mounted.of_one_view(ask)

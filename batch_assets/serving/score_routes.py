@@ -31,7 +31,7 @@ def score_routes(mounted: Mounted) -> APIRouter:
     async def score(request: Request, body: request_model) -> Response:  # type: ignore[valid-type]
         rows: list[BaseModel] = body.rows  # type: ignore[attr-defined]
         view = mounted.served.view
-        keys = [str(getattr(row, mounted.workload.key)) for row in rows]
+        keys = [getattr(row, mounted.workload.key) for row in rows]
         found = await mounted.scored(view, keys)
         new = [n for n, key in enumerate(keys) if key not in found]
         results = await _scored(mounted, [rows[n] for n in new])

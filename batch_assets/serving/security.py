@@ -7,6 +7,7 @@ plain SHA-256 is as good as the slow hashes that passwords need, and takes a mic
 import hashlib
 import hmac
 import json
+import logging
 import os
 import secrets
 import time
@@ -25,6 +26,7 @@ FILE = "api_keys.json"
 PREFIX = "ba"
 SCOPES = ("read", "score")
 LOOK_AGAIN_SECONDS = 1.0
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,12 @@ class Keys:
         except FileNotFoundError:
             stamp = None
         if stamp != self._stamp or stamp is None:
-            self._keys = {key.id: key for key in self._file.read()}
+            try:
+                found_keys = self._file.read()
+            except BatchAssetsError as error:  # those that were known go on to count
+                log.error("%s", error)
+                return
+            self._keys = {key.id: key for key in found_keys}
             self._stamp = stamp
             self._buckets = {i: b for i, b in self._buckets.items() if i in self._keys}
 

@@ -110,3 +110,14 @@ def test_the_command_line_makes_lists_and_revokes_keys(tmp_path: Path) -> None:
     assert "there is no API key" in again.stderr
     assert keys_command(tmp_path, "create").returncode == 2
     assert keys_command(tmp_path, "create", "--scope", "write").returncode == 2
+
+
+def test_known_keys_go_on_to_count_when_the_file_gets_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("batch_assets.serving.security.LOOK_AGAIN_SECONDS", 0.0)
+    file = KeyFile(tmp_path)
+    key, token = file.create("", ["read"])
+    keys = Keys(file, 10)
+    file.path.write_text("{")
+    assert keys.find(token) == key
