@@ -323,6 +323,9 @@ def test_it_fits_a_phone(
 
 
 def test_ids_are_shown_as_text(page: Page, server: ServerProcess) -> None:
+    policy = server.client.get("/").headers["content-security-policy"]
+    assert "'self'" in policy
+    assert "unsafe" not in policy
     open_page(page, server)
     link = page.locator("ol.alerts a", has_text=ATTACK)
     expect(link).to_be_visible()
@@ -391,6 +394,7 @@ def test_a_transaction_that_no_batch_has_seen_is_scored(
     page.get_by_role("link", name="open t-new").click()
     expect(page.locator("#detail h2")).to_have_text("Transaction t-new")
     expect(page.locator("#detail .provenance")).to_contain_text("scored in real time")
+    expect(page.locator("#why + div")).to_contain_text("it can be explained once a batch has")
     settled(page)
     assert page.locator("svg.map .placed.self").count() == 2
 

@@ -29,30 +29,44 @@ const panel = (name, text) => {
 
 /** A row: its facts, why it has its score, its neighbours. Gives what to call with a new query. */
 export function showPrediction(root, workload, id, query, go) {
-  const facts = h("div", { class: "facts-panel" });
+  const facts = h("div", {});
   const [why, whyBody] = panel("why", "What raised the score");
   const [alike, alikeBody] = panel("similar", `Similar ${workload.words.many}`);
   const form = filters(workload, query, (given) => go([workload.name, "predictions", id], given));
   alike.insertBefore(form.element, alikeBody);
-  root.replaceChildren(title(words(workload.words.one), id), facts, why, alike);
-  load(
-    facts,
-    (signal) => rowOf(workload, id, signal),
-    (row) => [factList(workload, row, query), provenance(workload, row, row.day)],
-  );
-  if (workload.offers.explanation) {
+  root.replaceChildren(title(words(workload.words.one), id), facts);
+  let now = query;
+  const search = () => similar(alikeBody, workload, id, now, form, go);
+  const explain = () =>
     load(
       whyBody,
       (signal) => ask(`v1/${path(workload.name, "predictions", id)}/explanation`, { signal }),
-      (found) => explanation(workload, found, query),
+      (found) => explanation(workload, found, now),
     );
-  } else why.hidden = true;
-  const search = (given) =>
-    workload.offers.similar
-      ? similar(alikeBody, workload, id, given, form, go)
-      : alike.replaceChildren();
-  search(query);
-  return search;
+  // Only of a row that there is: else the same problem would be said three times.
+  const rest = () => {
+    const { explanation: explained, similar: searched } = workload.offers;
+    if (explained) {
+      root.append(why);
+      explain();
+    }
+    if (searched) {
+      root.append(alike);
+      search();
+    }
+  };
+  load(
+    facts,
+    (signal) => rowOf(workload, id, signal),
+    (row) => {
+      rest();
+      return [factList(workload, row, query), provenance(workload, row, row.day)];
+    },
+  );
+  return (given) => {
+    now = given;
+    if (alike.isConnected) search();
+  };
 }
 
 /** One row; in a body, as an id with a slash in it has no path of its own. */

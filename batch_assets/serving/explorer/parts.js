@@ -164,7 +164,7 @@ export function problemBox(error, again) {
     "div",
     { class: "problem", role: "alert" },
     h("h3", {}, shown.title),
-    h("p", {}, shown.detail),
+    h("p", {}, shown.detail[0].toUpperCase() + shown.detail.slice(1)),
     shown.errors.length
       ? h(
           "ul",
