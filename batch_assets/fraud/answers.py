@@ -15,10 +15,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batch_assets.errors import BatchAssetsError
 from batch_assets.fraud import tables
 from batch_assets.fraud.pipeline import Pipeline
 from batch_assets.fraud.queries import alerts
 from batch_assets.serving.hashes import hash_of, hashes_of
+from batch_assets.serving.stored import ViewGone
 from batch_assets.settings import Settings, load_settings
 from batch_assets.storage.models import ModelStore
 from batch_assets.storage.vectors import VectorStore
@@ -70,8 +72,14 @@ class FraudAnswers:
 
         Raises:
             BatchAssetsError: the day is not scored.
+            ViewGone: files of this version were removed.
         """
-        found = alerts(self._pipeline, day, top, predictions).to_pylist()
+        import duckdb
+
+        try:
+            found = alerts(self._pipeline, day, top, predictions).to_pylist()
+        except duckdb.IOException as error:
+            raise ViewGone(f"alerts of {day}: {error}") from error
         for row in found:
             row["score"] = row.pop("max_score")
             row["reasons"] = row["reasons"] or []
@@ -147,10 +155,17 @@ class Labels:
         return {k: int(labels[n]) for n, k in enumerate(keys) if found[n]}
 
     def refresh(self) -> None:
-        """Read the table, if it has changed."""
+        """Read the table, if it has changed.
+
+        Raises:
+            BatchAssetsError: it cannot be read; what was known before still is.
+        """
         snapshot = self._warehouse.snapshot(tables.FRAUD_LABELS)
         if self._held.files != snapshot.files:
-            self._held = _read(snapshot.root, snapshot.files)
+            try:
+                self._held = _read(snapshot.root, snapshot.files)
+            except (OSError, pa.ArrowException) as error:
+                raise BatchAssetsError(f"labels cannot be read just now: {error}") from error
 
 
 def _read(root: str, files: tuple[DataFile, ...]) -> _Labels:

@@ -8,6 +8,7 @@ import pytest
 from batch_assets.errors import BatchAssetsError
 from batch_assets.fraud import tables
 from batch_assets.fraud.served import fraud_workload
+from batch_assets.serving.stored import ViewGone
 from batch_assets_tests.fraud.zone import START, Zone, a_day_of_rows, days, put_any_model_live
 
 
@@ -60,3 +61,19 @@ def test_no_label_is_known_of_an_empty_home(home: Path) -> None:
     workload = fraud_workload()
     workload.refresh()
     assert workload.known(["t1"]) == {}
+
+
+def test_files_that_are_gone_are_said_to_be(zone: Zone) -> None:
+    workload = fraud_workload()
+    workload.refresh()
+    warehouse = zone.pipeline().warehouse
+    predictions = warehouse.snapshot(tables.FRAUD_PREDICTIONS)
+    for table in (tables.FRAUD_PREDICTIONS, tables.FRAUD_LABELS):
+        for file in warehouse.snapshot(table).files:
+            Path(f"{warehouse.root}/{table.name}/{file.path}").unlink()
+    with pytest.raises(ViewGone, match=f"alerts of {START}"):
+        workload.alerts(predictions, START, 3)  # type: ignore[misc]
+    with pytest.raises(BatchAssetsError, match="labels cannot be read"):
+        fraud_workload().refresh()
+    workload.refresh()
+    assert len(workload.known([str(row[0]) for row in a_day_of_rows(START)])) == 2
