@@ -113,6 +113,7 @@ class Neighbours:
         self._columns = [n for n in workload.predictions.columns if n in spec.schema.names]
         self._entities = frozenset(workload.entities.values())
         self._models = DayModels()
+        self._realtime: RealtimeRows | None = None
         self._changed, self._stop = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
         if background:
@@ -200,11 +201,10 @@ class Neighbours:
         if ours:
             parts["memory"] = in_memory(asked, memory, ours, self._entities)
         if rest and view.vectors is not None:
-            parts["store"] = in_store(asked, view.vectors, rest)
-        if self._served.realtime is not None:
-            now = RealtimeRows(self._served.realtime.vectors())
-            if now.rows:
-                parts["realtime"] = in_realtime(asked, now, lambda one: self._has_batch(view, one))
+            others = {one.block.day: one.segment.version for one in ours}
+            parts["store"] = in_store(asked, view.vectors, rest, others)
+        if (now := self._realtime_rows()) and now.rows:
+            parts["realtime"] = in_realtime(asked, now, lambda one: self._has_batch(view, one))
         rows = [row for part in parts.values() for row in part.rows]
         searched = sum(part.searched for part in parts.values())
         indexed = sum(part.indexed for part in parts.values())
@@ -227,8 +227,8 @@ class Neighbours:
             if held is not None and self.memory.format in ("fp32", "fp16"):
                 return held.segment.vectors(np.array([row]))[0], held.model
         found = self._stored_vector(view, key, [at[0].day] if at else view.days_to_ask(key))
-        if found is None and self._served.realtime is not None:
-            own = RealtimeRows(self._served.realtime.vectors()).find(self._spec.key, key)
+        if found is None and (now := self._realtime_rows()):
+            own = now.find(self._spec.key, key)
             found = (own[VECTOR], own[MODEL]) if own else None
         if found is None:
             raise UnknownKey(
@@ -236,6 +236,15 @@ class Neighbours:
                 "is being scored again just now. Search around another one, or by a vector."
             )
         return found
+
+    def _realtime_rows(self) -> RealtimeRows | None:
+        """What was scored in real time; the same object as long as no row comes or goes."""
+        if self._served.realtime is None:
+            return None
+        table, known = self._served.realtime.vectors(), self._realtime
+        if known is None or known.table is not table:
+            known = self._realtime = RealtimeRows(table)
+        return known
 
     def _stored_vector(
         self, view: View, key: Value, days: Iterable[date]

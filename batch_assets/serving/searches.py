@@ -18,7 +18,7 @@ from batch_assets.serving.vector_memory import MODEL, Held, HeldDay
 from batch_assets.storage.tables import DAY
 from batch_assets.storage.vectors import Equals, Filter, Range, VectorTable
 from batch_assets.storage.vectors.scope import Days
-from batch_assets.storage.vectors.search import DISTANCE, MAX_K, search
+from batch_assets.storage.vectors.search import DISTANCE, EXACT_BELOW, MAX_K, search
 
 if TYPE_CHECKING:
     from batch_assets.storage.vectors.search import Snapshot
@@ -101,8 +101,18 @@ def in_memory(
     return Part(rows, exact, count, count)
 
 
-def in_store(asked: Question, vectors: "Snapshot", days: Mapping[date, str]) -> Part:
-    """The nearest of some days, of the versions named, in the vector store."""
+def in_store(
+    asked: Question, vectors: "Snapshot", days: Mapping[date, str], others: Mapping[date, str]
+) -> Part:
+    """The nearest of some days, of the versions named, in the vector store.
+
+    Args:
+        days: the days.
+        others: days that are in memory. They are looked through, too, and what is found there is
+            dropped: Lance needs twenty times as long to leave many rows out.
+    """
+    seen = vectors.scope(asked.days, days).rows
+    valid = {**others, **days} if seen > EXACT_BELOW and not asked.exact else days
     with reading(asked.spec):
         found = search(
             vectors,
@@ -112,17 +122,16 @@ def in_store(asked: Question, vectors: "Snapshot", days: Mapping[date, str]) -> 
             days=asked.days,
             filters=asked.filters,
             exact=asked.exact,
-            valid=days,
+            valid=valid,
             columns=asked.columns,
             nprobes=None,
         )
     rows = [
         asked.found(row, row[DISTANCE], "store")
         for row in found.to_pylist()
-        if row[asked.spec.key] != asked.key
+        if row[asked.spec.key] != asked.key and row[DAY] in days
     ]
     said = found.schema.metadata
-    seen = vectors.scope(asked.days, days).rows
     return Part(rows, said[b"exact"] == b"true", seen, float(said[b"index_coverage"]) * seen)
 
 
