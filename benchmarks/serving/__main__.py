@@ -59,6 +59,7 @@ def main() -> None:
         "lancedb": (lambda: systems.fill_lancedb(place), measurement.lancedb),
     }
     found: Result = {}
+    load_before = round(os.getloadavg()[0], 1)
     for name in options.only:
         fill, measure = steps[name]
         print(f"  {name}", file=sys.stderr, flush=True)
@@ -79,7 +80,8 @@ def main() -> None:
             "seconds": options.seconds,
             "feast_rows": FEAST_ROWS,
             "feast_rate": FEAST_RATE,
-            "load_before": os.getloadavg()[0],
+            "load_before": load_before,
+            "peer_versions": systems.versions(place),
             "systems": found,
         }
     )

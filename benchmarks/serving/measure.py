@@ -15,7 +15,7 @@ import numpy.typing as npt
 from benchmarks.harness import Result
 from benchmarks.serving import systems
 from benchmarks.serving.checks import check_rows, recall
-from benchmarks.serving.load import Ask, Load, write_asks
+from benchmarks.serving.load import CONNECTIONS, Ask, Load, write_asks
 from benchmarks.serving.processes import LIMIT_SECONDS, Server, forget_pages
 from benchmarks.serving.questions import Questions
 from benchmarks.serving.systems import Place
@@ -115,7 +115,7 @@ class Measurement:
             found["lookups, files not in the system's memory"] = self._load(
                 server, "old", STORE_RATE, before=lambda: forget_pages(self.place.home / "vectors")
             )
-            found["searches"] = self._load(server, "searches", SEARCH_RATE)
+            found["searches, two at a time"] = self._load(server, "searches", 0, connections=2)
             share, _ = recall(server, self.searches, self.tenth)
             found["recall"] = round(share, 4)
             found["memory"] = server.memory()
@@ -177,14 +177,19 @@ class Measurement:
         self._files[name] = write_asks(self.place.folder / f"{name}.txt", asks)
 
     def _load(
-        self, server: Server, name: str, rate: int, before: Callable[[], None] = lambda: None
+        self,
+        server: Server,
+        name: str,
+        rate: int,
+        before: Callable[[], None] = lambda: None,
+        connections: int = CONNECTIONS,
     ) -> Result:
         """Medians of several runs, after a short one that is not counted."""
         at, found = self._next.get(name, 0), []
         for number in range(self.runs + 1):
             before()
             seconds = self.seconds if number else WARM_SECONDS
-            load = Load(self._files[name], rate, seconds, self.load_core, at)
+            load = Load(self._files[name], rate, seconds, self.load_core, at, connections)
             one = load.run(server.url)
             at += one["requests"]
             if number:

@@ -143,6 +143,9 @@ def markdown(results: Figures) -> str:
         "## How it was measured",
         NOTES,
         PEERS.format(**sizes, probes=probes),
+        f"Load of the machine before it: {results['load_before']}. Beside ours: "
+        + ", ".join(f"{name} {of}" for name, of in results["peer_versions"].items())
+        + ".",
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -173,7 +176,7 @@ def _loads(found: Figures) -> str:
         for case, one in cases.items():
             if isinstance(one, Mapping) and "p50_ms" in one:
                 figures = (one[f"{name}_ms"] for name in ("p50", "p90", "p99", "p999", "late"))
-                recall = cases["recall"] if case == "searches" else None
+                recall = cases["recall"] if case.startswith("searches") else None
                 failed = one["failed"] + (0 if case == "not scored" else one["not_2xx"])
                 shown = [f"{one['rate']:,.0f}", *map(_number, figures)]
                 rows.append(

@@ -1,6 +1,7 @@
 """Our server and its peers: how each is filled, started, asked, and how its answers read."""
 
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -197,6 +198,27 @@ def feast_row(answer: Answer) -> Answer:
     names = answer["metadata"]["feature_names"]
     values = (result["values"][0] for result in answer["results"])
     return dict(zip(names, values, strict=True))
+
+
+def versions(place: Place) -> dict[str, str]:
+    """Of the peers and of wrk; what is not there is left out."""
+    code = "import sys, importlib.metadata as m; print(*map(m.version, sys.argv[1:]))"
+    names = ("feast", "redis", "hiredis", "fastapi", "uvicorn")
+    asked = {"redis-server": ["redis-server", "--version"], "wrk": ["wrk", "-v"]}
+    said = {name: _said(command) for name, command in asked.items()}
+    of_packages = _said([str(place.peers), "-c", code, *names]).split()
+    found = dict(zip(names, of_packages, strict=False))
+    for name, text in said.items():
+        if match := re.search(r"\d+(\.\d+)+", text):
+            found[name] = match.group()
+    return found
+
+
+def _said(command: list[str]) -> str:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    except OSError:
+        return ""
 
 
 def free_port() -> int:
