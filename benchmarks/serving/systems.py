@@ -78,6 +78,8 @@ def feast(place: Place) -> Iterator[Server]:
     repository, port = place.folder / "feast", free_port()
     with redis(place, "feast-redis", int((repository / "port").read_text())) as store:
         command = [place.peers.with_name("feast"), "serve", "--no-access-log", "-p", port]
+        # By default its worker starts anew after 1,000 requests, and drops what it was asked.
+        command += ["--max-requests", "0"]
         with running(command, port, place.core, place.log("feast"), folder=repository) as server:
             yield replace(server, beside=(store.server,))
 
