@@ -42,6 +42,8 @@ def check_rows(
 
 
 def _same(found: Any, expected: Any) -> bool:
+    if found is None:
+        return expected is None
     if isinstance(expected, datetime):
         # Feast gives whole seconds, as a number.
         moment = expected.replace(tzinfo=UTC)

@@ -119,8 +119,9 @@ counts for the recall if it is no farther than the exact tenth."""
 PEERS = """\
 - Redis: Debian's server, each row as JSON under its key, given on as it is by FastAPI (redis-py
   with hiredis, a pool over a Unix socket, uvicorn with uvloop and httptools, no access log).
-- Feast: its own feature server (`feast serve`, one worker, no access log) over a Redis online
-  store, its newest {feast_rows:,} rows; it is loaded at {feast_rate} a second.
+- Feast: its own feature server (`feast serve`, one worker that is not started anew after some
+  requests, no access log) over a Redis online store, its newest {feast_rows:,}
+  rows; it is loaded at {feast_rate} a second.
 - LanceDB: one table of all rows and vectors, BTREE on the key, IVF_FLAT with the root of the rows
   as lists, compacted; its asynchronous interface behind FastAPI, as few probes ({probes}) as reach
   the recall; look-ups at 200 a second, as those from our store."""
@@ -147,7 +148,7 @@ def markdown(results: Figures) -> str:
         + ", ".join(f"{name} {of}" for name, of in results["peer_versions"].items())
         + ".",
     ]
-    return "\n\n".join(part for part in parts if part)
+    return "\n\n".join(part for part in [*parts, *results.get("remarks", ())] if part)
 
 
 def _goals(found: Figures) -> str:
