@@ -226,10 +226,8 @@ class State:
 
     @property
     def feature_names(self) -> list[str]:
-        """All inputs that a model can have: of ours, then of files of one's own."""
-        own = [name for step in self.own.values() for name in step.tables[0].columns]
-        ours = [feature.name for feature in FEATURE_COLUMNS]
-        return [*ours, *(name for name in own if JOINED in name)]
+        """See :func:`feature_names`."""
+        return feature_names(self.own)
 
     def _upstream_key(self, step: Step, day: date, settled: bool) -> str:
         recorded = self.recorded(step, day)
@@ -274,6 +272,13 @@ def steps_of(state: State) -> list[Step]:
     ours = [s for s in STEPS.values() if s.name not in _NEEDS_MODEL]
     scored = [s for s in STEPS.values() if s.name in _NEEDS_MODEL and state.model_version]
     return [*ours, *state.own.values(), *scored]
+
+
+def feature_names(own: Mapping[str, Step]) -> list[str]:
+    """All inputs that a model can have: of ours, then of files of one's own."""
+    columns = [name for step in own.values() for name in step.tables[0].columns]
+    ours = [feature.name for feature in FEATURE_COLUMNS]
+    return [*ours, *(name for name in columns if JOINED in name)]
 
 
 _NEEDS_MODEL = {step.name for step in (PREDICTIONS, REPORT, QUALITY, DRIFT)}

@@ -13,6 +13,8 @@ from batch_assets.errors import BatchAssetsError
 from batch_assets.fraud import tables
 from batch_assets.fraud.embeddings import EMBEDDING_SIZE
 from batch_assets.fraud.feature_rows import feature_rows
+from batch_assets.fraud.keys import feature_names
+from batch_assets.fraud.own_features import own_steps
 from batch_assets.fraud.pipeline import Pipeline
 from batch_assets.fraud.scorer import MODEL
 from batch_assets.fraud.versions import compare
@@ -52,7 +54,7 @@ def register(pipeline: Pipeline, file: Path, card_file: Path) -> dict[str, Any]:
 
     with _refused(card_file):
         card = card_from(_parsed(_read(card_file, LARGEST_CARD_BYTES)))
-        _check_features(card.features, pipeline.state().feature_names)
+        _check_features(card.features, feature_names(own_steps(pipeline.settings.home)))
     device, _ = resolve_device(pipeline.devices[0])
     with _refused(file):
         content = _read(file, LARGEST_BYTES)
@@ -107,14 +109,13 @@ def sample_rows(pipeline: Pipeline, features: Sequence[str]) -> tuple[np.ndarray
     """
     from batch_assets.inference.batches import feature_matrix
 
-    state = pipeline.state()
-    snapshot = state.snapshot(tables.TRANSACTION_FEATURES)
+    snapshot = pipeline.warehouse.snapshot(tables.TRANSACTION_FEATURES)
     days = sorted(day for day in snapshot.by_day if snapshot.rows([day]))
     while len(days) > 1 and snapshot.rows(days[1:]) >= SAMPLE_ROWS:
         del days[0]
     if snapshot.rows(days) > 1:
         with pipeline.warehouse.connect() as connection:
-            relation = feature_rows(connection, state, days, features)
+            relation = feature_rows(connection, pipeline.state(), days, features)
             table = relation.limit(SAMPLE_ROWS).to_arrow_table()
         rows = feature_matrix(table.to_batches(), features)
         return rows, f"{len(rows):,} rows of {days[0]} to {days[-1]}"

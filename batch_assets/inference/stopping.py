@@ -30,14 +30,15 @@ def gentle_stop() -> Iterator[Stop]:
 
     At the end of the block, what was installed before hears of the signal; where nothing was,
     SystemExit is raised, so that the process ends, and what has to be done before that is done. A
-    second signal is not held back. Outside of the main thread, which alone gets signals, nothing
-    ever comes.
+    second signal is not held back, and one that was ignored stays so. Outside of the main thread,
+    which alone gets signals, nothing ever comes.
     """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    before = {number: signal.getsignal(number) for number in SIGNALS}
+    now = {number: signal.getsignal(number) for number in SIGNALS}
+    before = {number: handler for number, handler in now.items() if handler is not signal.SIG_IGN}
 
     def restore() -> None:
         for number, handler in before.items():
@@ -47,7 +48,7 @@ def gentle_stop() -> Iterator[Stop]:
         stop.signal = number
         restore()
 
-    for number in SIGNALS:
+    for number in before:
         signal.signal(number, hear)
     try:
         yield stop
