@@ -84,7 +84,7 @@ class Server:
 
 @contextmanager
 def running(
-    command: Sequence[str | Path],
+    command: Sequence[object],
     port: int,
     cores: str,
     log: Path,
