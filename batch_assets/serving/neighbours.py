@@ -20,13 +20,14 @@ from batch_assets.serving.realtime_vectors import VECTOR, HasVectors, RealtimeRo
 from batch_assets.serving.searches import (
     DISTANCE_SHOWN,
     Part,
+    Places,
     Question,
     in_memory,
     in_realtime,
     in_store,
     reading,
 )
-from batch_assets.serving.vector_memory import MODEL, VectorMemory
+from batch_assets.serving.vector_memory import MODEL, Held, VectorMemory
 from batch_assets.serving.view import View
 from batch_assets.serving.views import Views
 from batch_assets.serving.workload import Workload
@@ -113,6 +114,7 @@ class Neighbours:
         self._columns = [n for n in workload.predictions.columns if n in spec.schema.names]
         self._entities = frozenset(workload.entities.values())
         self._models = DayModels()
+        self._usual: tuple[View | None, Held | None, str | None, Places | None] = (None,) * 4
         self._realtime: RealtimeRows | None = None
         self._changed, self._stop = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
@@ -187,22 +189,12 @@ class Neighbours:
                 )
 
     def _search(self, view: View, asked: Question) -> SearchResult:
-        memory = self.memory.held
-        inside = [day for day in view.days if asked.covers(day)]
-        usable = not asked.exact or self.memory.format == "fp32"
-        held = memory.of(view) if usable else {}
-        ours = [held[day] for day in inside if day in held and held[day].model == asked.model]
-        rest = {
-            day: view.days[day]
-            for day in inside
-            if day not in held and self._models.of(view, day) == asked.model
-        }
+        places = self._places(view, asked)
         parts: dict[str, Part] = {}
-        if ours:
-            parts["memory"] = in_memory(asked, memory, ours, self._entities)
-        if rest and view.vectors is not None:
-            others = {one.block.day: one.segment.version for one in ours}
-            parts["store"] = in_store(asked, view.vectors, rest, others)
+        if places.ours:
+            parts["memory"] = in_memory(asked, places, self._entities)
+        if places.rest and view.vectors is not None:
+            parts["store"] = in_store(asked, view.vectors, places)
         if (now := self._realtime_rows()) and now.rows:
             parts["realtime"] = in_realtime(asked, now, lambda one: self._has_batch(view, one))
         rows = [row for part in parts.values() for row in part.rows]
@@ -212,11 +204,33 @@ class Neighbours:
             rows=sorted(rows, key=self._order)[: asked.k],
             exact=all(part.exact for part in parts.values()),
             index_coverage=indexed / searched if searched else 1.0,
-            in_memory_days=len(ours),
+            in_memory_days=len(places.ours),
             source="+".join(parts) or "memory",
             model_version=asked.model,
-            other_model_days=len(inside) - len(ours) - len(rest),
+            other_model_days=places.days - len(places.ours) - len(places.rest),
         )
+
+    def _places(self, view: View, asked: Question) -> Places:
+        """Where to look; remembered for the most frequent question, which is about all days."""
+        memory = self.memory.held
+        usual = asked.days is None and not asked.exact
+        known_view, known_memory, model, known = self._usual
+        same = known_view is view and known_memory is memory and model == asked.model
+        if usual and same and known:
+            return known
+        inside = [day for day in view.days if asked.covers(day)]
+        usable = not asked.exact or self.memory.format == "fp32"
+        held = memory.of(view) if usable else {}
+        ours = [held[day] for day in inside if day in held and held[day].model == asked.model]
+        rest = {
+            day: view.days[day]
+            for day in inside
+            if day not in held and self._models.of(view, day) == asked.model
+        }
+        places = Places(len(inside), ours, rest, memory.indexes(ours))
+        if usual:
+            self._usual = view, memory, asked.model, places
+        return places
 
     def _own_vector(self, view: View, key: Value) -> tuple[npt.NDArray[np.float32], str | None]:
         """The vector of a key, and whose it is."""

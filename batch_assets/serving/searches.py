@@ -4,17 +4,19 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from batch_assets.serving.blocks import Row, Value
+from batch_assets.serving.blocks import DayBlock, Row, Value
+from batch_assets.serving.memory_index import MemoryIndex, Segment
 from batch_assets.serving.realtime_vectors import RealtimeRows
 from batch_assets.serving.row_filters import matching
 from batch_assets.serving.stored import StoreUnreadable, ViewGone
-from batch_assets.serving.vector_memory import MODEL, Held, HeldDay
+from batch_assets.serving.vector_memory import MODEL, HeldDay
 from batch_assets.storage.tables import DAY
 from batch_assets.storage.vectors import Equals, Filter, Range, VectorTable
 from batch_assets.storage.vectors.scope import Days
@@ -64,6 +66,38 @@ class Question:
 
 
 @dataclass(frozen=True)
+class Places:
+    """Where the days in range are.
+
+    Args:
+        days: how many there are.
+        ours: those in memory.
+        rest: those to be searched in the store, and their versions.
+        indexes: over those in memory.
+    """
+
+    days: int
+    ours: Sequence[HeldDay]
+    rest: Mapping[date, str]
+    indexes: Sequence[MemoryIndex]
+
+    @cached_property
+    def blocks(self) -> dict[Segment, DayBlock]:
+        """The rows of those in memory."""
+        return {one.segment: one.block for one in self.ours}
+
+    @cached_property
+    def versions(self) -> dict[date, str]:
+        """The versions of those in memory."""
+        return {one.block.day: one.segment.version for one in self.ours}
+
+    @cached_property
+    def rows(self) -> int:
+        """How many rows are in memory."""
+        return sum(block.rows for block in self.blocks.values())
+
+
+@dataclass(frozen=True)
 class Part:
     """What one place found.
 
@@ -79,14 +113,12 @@ class Part:
     indexed: float
 
 
-def in_memory(
-    asked: Question, held: Held, days: Sequence[HeldDay], entities: Collection[str]
-) -> Part:
-    """The nearest of some days in memory."""
-    blocks = {one.segment: one.block for one in days}
+def in_memory(asked: Question, places: Places, entities: Collection[str]) -> Part:
+    """The nearest of the days in memory."""
+    blocks = places.blocks
     rows: list[Row] = []
     exact = True
-    for index in held.indexes(days):
+    for index in places.indexes:
         masks = None
         if asked.filters:
             masks = [matching(blocks[one], asked.filters, entities) for one in index.segments]
@@ -97,22 +129,18 @@ def in_memory(
             if asked.key is None or block.value(asked.spec.key, at) != asked.key:
                 row = {name: block.value(name, at) for name in asked.columns}
                 rows.append(asked.found(row, distance, "memory"))
-    count = sum(one.block.rows for one in days)
-    return Part(rows, exact, count, count)
+    return Part(rows, exact, places.rows, places.rows)
 
 
-def in_store(
-    asked: Question, vectors: "Snapshot", days: Mapping[date, str], others: Mapping[date, str]
-) -> Part:
-    """The nearest of some days, of the versions named, in the vector store.
+def in_store(asked: Question, vectors: "Snapshot", places: Places) -> Part:
+    """The nearest of the days that are not in memory, of the versions named, in the vector store.
 
-    Args:
-        days: the days.
-        others: days that are in memory. They are looked through, too, and what is found there is
-            dropped: Lance needs twenty times as long to leave many rows out.
+    Those in memory are looked through, too, if there are many rows, and what is found there is
+    dropped: it takes Lance longer to leave them out.
     """
+    days = places.rest
     seen = vectors.scope(asked.days, days).rows
-    valid = {**others, **days} if seen > EXACT_BELOW and not asked.exact else days
+    valid = {**places.versions, **days} if seen > EXACT_BELOW and not asked.exact else days
     with reading(asked.spec):
         found = search(
             vectors,
