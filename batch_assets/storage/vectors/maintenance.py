@@ -185,15 +185,7 @@ def _bring_up_vectors(
     if total < index_above and not segments:
         return None
     if 2 * trained < total or kind_of_index(dataset, spec.vector) not in (None, kind):
-        parts = {"num_sub_vectors": sub_vectors(spec.dimensions)} if kind == "IVF_PQ" else {}
-        dataset.create_index(
-            spec.vector,
-            kind,
-            metric=spec.metric,
-            num_partitions=partitions_for(total),
-            replace=True,
-            **parts,
-        )
+        _create(spec, dataset, kind, partitions_for(total))
         return "created"
     if len(segments) <= MAX_SEGMENTS and frozenset[int]().union(*segments).issuperset(rows):
         return None
@@ -201,6 +193,26 @@ def _bring_up_vectors(
     merged = {"num_indices_to_merge": len(segments) - 1} if many else {}
     dataset.optimize.optimize_indices(index_names=[_index_name(spec.vector)], **merged)
     return "extended"
+
+
+def _create(spec: VectorTable, dataset: "LanceDataset", kind: str, partitions: int) -> None:
+    """Train an index; with fewer partitions, where too few vectors differ from each other."""
+    parts = {"num_sub_vectors": sub_vectors(spec.dimensions)} if kind == "IVF_PQ" else {}
+    while True:
+        try:
+            dataset.create_index(
+                spec.vector,
+                kind,
+                metric=spec.metric,
+                num_partitions=partitions,
+                replace=True,
+                **parts,
+            )
+            return
+        except RuntimeError as error:
+            if "non-empty clusters" not in str(error) or partitions == 1:
+                raise
+            partitions //= 2
 
 
 def _compact_days(spec: VectorTable, open_latest: OpenLatest, index: FragmentIndex) -> list[date]:
