@@ -30,15 +30,19 @@ def gentle_stop() -> Iterator[Stop]:
 
     At the end of the block, what was installed before hears of the signal; where nothing was,
     SystemExit is raised, so that the process ends, and what has to be done before that is done. A
-    second signal is not held back, and one that was ignored stays so. Outside of the main thread,
-    which alone gets signals, nothing ever comes.
+    second signal is not held back. Outside of the main thread, which alone gets signals, nothing
+    ever comes.
+
+    In the background of a shell SIGINT is ignored, and stays so. Dagster then ignores SIGTERM, too,
+    which nobody asked for: that one is heard.
     """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    now = {number: signal.getsignal(number) for number in SIGNALS}
-    before = {number: handler for number, handler in now.items() if handler is not signal.SIG_IGN}
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    if before[signal.SIGINT] is signal.SIG_IGN:
+        del before[signal.SIGINT]
 
     def restore() -> None:
         for number, handler in before.items():
@@ -55,6 +59,6 @@ def gentle_stop() -> Iterator[Stop]:
     finally:
         restore()
         if stop.signal is not None:
-            if before[signal.Signals(stop.signal)] is signal.SIG_DFL:
+            if before[signal.Signals(stop.signal)] in (signal.SIG_DFL, signal.SIG_IGN):
                 raise SystemExit(128 + stop.signal)
             signal.raise_signal(stop.signal)

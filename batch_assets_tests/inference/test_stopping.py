@@ -16,8 +16,9 @@ def _handlers_stay() -> Iterator[None]:
         signal.signal(number, handler)
 
 
-def test_a_signal_is_heard_and_ends_the_process_afterwards() -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+@pytest.mark.parametrize("before", [signal.SIG_DFL, signal.SIG_IGN])
+def test_sigterm_is_heard_and_ends_the_process_afterwards(before: signal.Handlers) -> None:
+    signal.signal(signal.SIGTERM, before)
     heard: list[bool] = []
 
     def work() -> None:
@@ -32,7 +33,7 @@ def test_a_signal_is_heard_and_ends_the_process_afterwards() -> None:
     assert ended.value.code == 128 + signal.SIGTERM
 
 
-def test_a_signal_that_was_ignored_stays_ignored() -> None:
+def test_sigint_that_was_ignored_stays_ignored() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in the background of a shell, or nohup
     with gentle_stop() as stop:
         signal.raise_signal(signal.SIGINT)
