@@ -44,10 +44,13 @@ class MemoryAnswers:
         mounted = self._by_prefix.get(prefix)
         if mounted is None or scope["method"] != "GET" or not key:
             return await self.app(scope, receive, send)
-        view = mounted.served.view
-        found = mounted.in_memory(view, key)
-        if found is None and mounted.served.lookups.maybe(view, key):
-            return await self.app(scope, receive, send)
+        served = mounted.served
+        view, lookups, realtime = served.view, served.lookups, served.realtime
+        found = lookups.in_memory(view, key)
+        if found is None:
+            if lookups.maybe(view, key):
+                return await self.app(scope, receive, send)
+            found = realtime.get(key) if realtime else None
         scope["route"] = Route(f"{prefix}/{{id}}")
         if found is None:
             raise mounted.not_scored(mounted.workload.key)

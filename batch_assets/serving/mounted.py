@@ -56,14 +56,6 @@ class Mounted:
         except ViewGone:
             return await ask(await self.lookups.run(self.served.views.refresh))
 
-    def in_memory(self, view: View, key: str) -> Found | None:
-        """The prediction of a key, unless the store has to be read for it."""
-        lookups, realtime = self.served.lookups, self.served.realtime
-        found = lookups.in_memory(view, key)
-        if found is None and realtime is not None and not lookups.maybe(view, key):
-            return realtime.get(key)
-        return found
-
     async def find(self, view: View, keys: Sequence[Value]) -> dict[Value, Found]:
         """Predictions by key: what a batch scored, else what this server scored."""
         found, realtime = await self.scored(view, keys), self.served.realtime

@@ -310,6 +310,17 @@ def test_metrics_count_tiers_and_name_no_id(client: httpx.Client) -> None:
     assert "4711" not in text
 
 
+def test_an_id_that_nobody_scored_is_counted_once(client: httpx.Client) -> None:
+    def counted() -> float:
+        tier = 'batch_assets_lookups_total{tier="not scored",workload="fraud"} '
+        lines = client.get("/metrics").text.splitlines()
+        return sum(float(line.removeprefix(tier)) for line in lines if line.startswith(tier))
+
+    before = counted()
+    problem(client.get(f"{FRAUD}/predictions/nobody-4712"), 404)
+    assert counted() == before + 1
+
+
 def test_freshness_names_what_is_served(client: httpx.Client) -> None:
     (found,) = client.get("/v1/freshness").json()["workloads"]
     assert found["newest_day"] == str(NEWEST)
