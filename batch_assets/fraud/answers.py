@@ -1,14 +1,9 @@
 """What a server asks of the fraud workload: alerts, reasons and known labels; without Dagster."""
 
-import shutil
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,15 +14,11 @@ from batch_assets.errors import BatchAssetsError
 from batch_assets.fraud import tables
 from batch_assets.fraud.pipeline import Pipeline
 from batch_assets.fraud.queries import alerts
+from batch_assets.fraud.serving_pipeline import serving_pipeline
 from batch_assets.serving.hashes import hash_of, hashes_of
 from batch_assets.serving.stored import ViewGone
 from batch_assets.settings import Settings, load_settings
-from batch_assets.storage.models import ModelStore
-from batch_assets.storage.vectors import VectorStore
 from batch_assets.storage.warehouse import DataFile, Snapshot, Warehouse
-
-if TYPE_CHECKING:
-    import duckdb
 
 
 class FraudAnswers:
@@ -39,13 +30,7 @@ class FraudAnswers:
 
     @cached_property
     def _pipeline(self) -> Pipeline:
-        settings = self._settings
-        warehouse = ReadWarehouse(
-            str(settings.home / "warehouse"), settings.memory_limit, settings.threads
-        )
-        vectors = VectorStore(str(settings.home / "vectors"))
-        models = ModelStore(settings.home / "models")
-        return Pipeline(settings, warehouse, vectors, models, ("cpu",))
+        return serving_pipeline(self._settings)
 
     @cached_property
     def _labels(self) -> "Labels":
@@ -90,36 +75,6 @@ class FraudAnswers:
         from batch_assets.fraud.explain import explain
 
         return explain(self._pipeline, key)
-
-
-class ReadWarehouse(Warehouse):
-    """A warehouse whose connections do without Dagster, whose import takes more than a second."""
-
-    @property
-    def scratch(self) -> Path:
-        """The server's own folder: it never writes where the pipeline does."""
-        return Path(self.root).parent / ".serving" / "scratch"
-
-    @contextmanager
-    def connect(self) -> "Iterator[duckdb.DuckDBPyConnection]":
-        """An in-memory DuckDB connection with the machine's limits set; times are UTC."""
-        import duckdb
-
-        spill = self.scratch / f"spill-{uuid.uuid4().hex}"
-        config: dict[str, Any] = {
-            "memory_limit": self.memory_limit,
-            "threads": self.threads,
-            "temp_directory": str(spill),
-            "preserve_insertion_order": False,
-            "autoinstall_known_extensions": False,
-            "autoload_known_extensions": False,
-        }
-        try:
-            with duckdb.connect(":memory:", config=config) as connection:
-                connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
-                yield connection
-        finally:
-            shutil.rmtree(spill, ignore_errors=True)
 
 
 @dataclass(frozen=True)

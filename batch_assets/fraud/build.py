@@ -202,7 +202,7 @@ def _copy(
     return staged
 
 
-def _rates_inputs(connection: "Connection", state: State, first: date, last: date) -> None:
+def register_rates(connection: "Connection", state: State, first: date, last: date) -> None:
     past = days_between(
         date.fromordinal(first.toordinal() - state.settings.rate_max_age_days), last
     )
@@ -293,7 +293,7 @@ def _features_inputs(connection: "Connection", state: State, first: date, last: 
 
 
 _INPUTS = {
-    RATES.name: _rates_inputs,
+    RATES.name: register_rates,
     CLEAN.name: _clean_inputs,
     LABELS.name: _labels_inputs,
     TOTALS.name: _totals_inputs,

@@ -17,7 +17,7 @@ from batch_assets.fraud import tables
 from batch_assets.fraud.embeddings import EMBEDDING_SIZE, PASSED_THROUGH
 from batch_assets.fraud.features import LOOK_BACK_DAYS
 from batch_assets.fraud.own_features import columns_of_new
-from batch_assets.fraud.pipeline import NoLiveModelError, Pipeline
+from batch_assets.fraud.pipeline import NoLiveModelError
 from batch_assets.fraud.realtime_cleaning import Cleaning
 from batch_assets.fraud.realtime_known import (
     SCHEMAS,
@@ -30,13 +30,11 @@ from batch_assets.fraud.realtime_known import (
 from batch_assets.fraud.realtime_look import Look, Looks
 from batch_assets.fraud.realtime_pending import Pending, Row
 from batch_assets.fraud.realtime_rates import rates_of
+from batch_assets.fraud.serving_pipeline import serving_pipeline
 from batch_assets.fraud.sql import sql_text
 from batch_assets.serving.workload import RowsRefused
 from batch_assets.settings import Settings, load_settings
-from batch_assets.storage.models import ModelStore
 from batch_assets.storage.standing_query import StandingQuery
-from batch_assets.storage.vectors import VectorStore
-from batch_assets.storage.warehouse import Warehouse
 
 if TYPE_CHECKING:
     from batch_assets.inference.scoring import Scorer
@@ -63,14 +61,7 @@ class FraudRealtime:
         self, settings: Settings | None = None, today: Callable[[], date] = _today
     ) -> None:
         settings = settings or load_settings()
-        home = settings.home
-        self._pipeline = Pipeline(
-            settings,
-            Warehouse(str(home / "warehouse"), settings.memory_limit, settings.threads),
-            VectorStore(str(home / "vectors")),
-            ModelStore(home / "models"),
-            ("cpu",),
-        )
+        self._pipeline = serving_pipeline(settings)
         self._today = today
         self._cleaning = Cleaning(settings, self._pipeline.feeds, self._rates, today)
         self._pending = Pending()
@@ -261,7 +252,7 @@ def _predictions(features: pa.Table, scorer: "Scorer", version: str) -> pa.Table
         "model_version": pa.repeat(pa.scalar(version), len(scores)),
         "scored_at": pa.repeat(pa.scalar(moment, pa.timestamp("us")), len(scores)),
     }
-    schema = tables.FRAUD_PREDICTIONS.schema.remove_metadata()
+    schema = tables.FRAUD_PREDICTIONS.bare_schema()
     table = pa.table([columns[name] for name in schema.names], schema=schema)
     flat = pa.array(vectors.reshape(-1), pa.float32())
     return table.append_column("vector", pa.FixedSizeListArray.from_arrays(flat, EMBEDDING_SIZE))

@@ -20,7 +20,7 @@ from batch_assets.storage.standing_query import StandingQuery
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
 
-RATES = pa.schema([EXCHANGE_RATES.schema.field(name) for name in ("currency", "rate", "day")])
+RATES = EXCHANGE_RATES.bare_schema("currency", "rate", "day")
 _FIELDS = (
     ("exchange rate", "currency"),
     ("currency", "currency"),

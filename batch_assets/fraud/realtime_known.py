@@ -28,23 +28,18 @@ READ = (
     tables.TERMINAL_DAYS,
     tables.TERMINAL_FRAUDS,
 )
-KNOWN = pa.schema(
-    [
-        tables.CLEAN_TRANSACTIONS.schema.field(name).remove_metadata()
-        for name in (
-            "transaction_id",
-            "customer_id",
-            "terminal_id",
-            "happened_at",
-            "amount",
-            "local_time",
-            "day",
-        )
-    ]
+KNOWN = tables.CLEAN_TRANSACTIONS.bare_schema(
+    "transaction_id",
+    "customer_id",
+    "terminal_id",
+    "happened_at",
+    "amount",
+    "local_time",
+    "day",
 )
 """Columns of ``clean_transactions`` that features are made from."""
 SCHEMAS = {
-    table.name: KNOWN if table is tables.CLEAN_TRANSACTIONS else table.schema.remove_metadata()
+    table.name: KNOWN if table is tables.CLEAN_TRANSACTIONS else table.bare_schema()
     for table in READ
 }
 """Tables that ``transaction_features`` is made from -> the columns that it reads of them."""

@@ -4,7 +4,7 @@ from datetime import date
 
 import pyarrow as pa
 
-from batch_assets.fraud.build import _rates_inputs as register_rates
+from batch_assets.fraud.build import register_rates
 from batch_assets.fraud.keys import State
 from batch_assets.fraud.realtime_cleaning import RATES
 from batch_assets.fraud.realtime_known import connected

@@ -19,29 +19,24 @@ from batch_assets.fraud.landing import digest
 from batch_assets.fraud.pipeline import Pipeline
 from batch_assets.fraud.sql import sql_text
 from batch_assets.serving.realtime_store import FILE
+from batch_assets.serving.security import FOLDER
 from batch_assets.storage.tables import DAY
 from batch_assets.storage.warehouse import ConcurrentWrite, StagedFile
 
 TABLE = tables.REALTIME_RECONCILIATION
 TOLERANCE = 1e-6
 """Scores that differ by no more agree."""
-FOLDER = ".serving"
 WORKLOAD = "fraud"
 ATTEMPTS = 20
-_TOLD = pa.schema(
-    [
-        tables.FRAUD_PREDICTIONS.schema.field(name).remove_metadata()
-        for name in (
-            "transaction_id",
-            "customer_id",
-            "terminal_id",
-            "happened_at",
-            "amount",
-            "score",
-            "model_version",
-            "scored_at",
-        )
-    ]
+_TOLD = tables.FRAUD_PREDICTIONS.bare_schema(
+    "transaction_id",
+    "customer_id",
+    "terminal_id",
+    "happened_at",
+    "amount",
+    "score",
+    "model_version",
+    "scored_at",
 )
 _EPOCH = datetime(1970, 1, 1)
 Row = dict[str, Any]

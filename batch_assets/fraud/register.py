@@ -14,7 +14,6 @@ from batch_assets.fraud import tables
 from batch_assets.fraud.embeddings import EMBEDDING_SIZE
 from batch_assets.fraud.feature_rows import feature_rows
 from batch_assets.fraud.keys import feature_names
-from batch_assets.fraud.own_features import own_steps
 from batch_assets.fraud.pipeline import Pipeline
 from batch_assets.fraud.scorer import MODEL
 from batch_assets.fraud.versions import compare
@@ -54,7 +53,7 @@ def register(pipeline: Pipeline, file: Path, card_file: Path) -> dict[str, Any]:
 
     with _refused(card_file):
         card = card_from(_parsed(_read(card_file, LARGEST_CARD_BYTES)))
-        _check_features(card.features, feature_names(own_steps(pipeline.settings.home)))
+        _check_features(card.features, feature_names(pipeline.own))
     device, _ = resolve_device(pipeline.devices[0])
     with _refused(file):
         content = _read(file, LARGEST_BYTES)

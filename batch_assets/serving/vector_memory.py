@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -22,13 +22,13 @@ from batch_assets.serving.memory_index import (
     day_bytes,
     sample_rows,
 )
+from batch_assets.serving.view import View
 from batch_assets.storage.memory import release_memory
 from batch_assets.storage.vectors import VectorTable
 from batch_assets.storage.vectors.day_rows import DayRows, rows_of_day
-from batch_assets.storage.warehouse import Snapshot as Predictions
 
 if TYPE_CHECKING:
-    from batch_assets.storage.vectors.search import Snapshot
+    pass
 
 logger = logging.getLogger(__name__)
 MODEL = "model_version"
@@ -37,23 +37,6 @@ SAMPLED_DAYS = 8
 GROWN = 4
 """A codebook is made anew for so many times the rows it was made for."""
 REMEMBERED = 16
-
-
-class View(Protocol):
-    """What is needed of a view."""
-
-    @property
-    def number(self) -> int: ...
-    @property
-    def days(self) -> Mapping[date, str]: ...
-    @property
-    def newest_first(self) -> Sequence[date]: ...
-    @property
-    def blocks(self) -> Mapping[date, DayBlock]: ...
-    @property
-    def predictions(self) -> Predictions: ...
-    @property
-    def vectors(self) -> "Snapshot | None": ...
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,10 @@ class Table:
             [pa.field(n, t, metadata={"comment": c}) for n, (t, c) in self.columns.items()]
         )
 
+    def bare_schema(self, *names: str) -> pa.Schema:
+        """Some columns, by default all, without what they mean."""
+        return pa.schema([(n, self.columns[n][0]) for n in names or self.columns])
+
     @property
     def file_schema(self) -> pa.Schema:
         """The columns that stand in a data file: all but the partition columns."""

@@ -12,7 +12,7 @@ import time
 import uuid
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import cached_property
@@ -138,27 +138,29 @@ class Warehouse:
     @contextmanager
     def connect(self) -> "Iterator[duckdb.DuckDBPyConnection]":
         """An in-memory DuckDB connection with the machine's limits set; times are UTC."""
-        from dagster_duckdb import DuckDBResource
-
         spill = self.scratch / f"spill-{uuid.uuid4().hex}"
-        resource = DuckDBResource(
-            database=":memory:",
-            connection_config={
-                "memory_limit": self.memory_limit,
-                "threads": self.threads,
-                "temp_directory": str(spill),
-                "preserve_insertion_order": False,
-                "autoinstall_known_extensions": False,
-                "autoload_known_extensions": False,
-            },
-        )
+        config = {
+            "memory_limit": self.memory_limit,
+            "threads": self.threads,
+            "temp_directory": str(spill),
+            "preserve_insertion_order": False,
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+        }
         try:
-            with resource.get_connection() as connection:
+            with self._opened(config) as connection:
                 connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
                 yield connection
         finally:
             shutil.rmtree(spill, ignore_errors=True)
             release_memory()
+
+    def _opened(
+        self, config: dict[str, Any]
+    ) -> "AbstractContextManager[duckdb.DuckDBPyConnection]":
+        from dagster_duckdb import DuckDBResource
+
+        return DuckDBResource(database=":memory:", connection_config=config).get_connection()
 
     @contextmanager
     def staging(self) -> Iterator[Path]:

@@ -20,11 +20,6 @@ export function maps(points, placed, own, ranks, { open, words, note }) {
     { width: 14, height: 14, "aria-hidden": "true" },
     s("rect", { x: 2, y: 2, width: 10, height: 10, class: "window" }),
   );
-  const target = s(
-    "svg",
-    { width: 14, height: 14, viewBox: "0 0 14 14", "aria-hidden": "true" },
-    s("circle", { cx: 7, cy: 7, r: 5.5, class: "own" }),
-  );
   return h(
     "div",
     { class: "maps" },
@@ -34,7 +29,7 @@ export function maps(points, placed, own, ranks, { open, words, note }) {
       h("figcaption", {}, "Whole map"),
       picture(whole, points, placed, own, ranks, { open, near, label: "The whole map" }),
       legend(words, [
-        [target, `this ${words.one}`],
+        [ring(), `this ${words.one}`],
         [frame, "what is enlarged"],
       ]),
       note,
@@ -48,13 +43,17 @@ export function maps(points, placed, own, ranks, { open, words, note }) {
   );
 }
 
-/** The whole map, with some rows of interest on it. */
-export function overview(points, placed, ranks, { open, words, label }) {
-  const target = s(
+/** What marks the rows that a map is about, for its legend. */
+function ring() {
+  return s(
     "svg",
     { width: 14, height: 14, viewBox: "0 0 14 14", "aria-hidden": "true" },
     s("circle", { cx: 7, cy: 7, r: 5.5, class: "own" }),
   );
+}
+
+/** The whole map, with some rows of interest on it. */
+export function overview(points, placed, ranks, { open, words, label }) {
   return h(
     "div",
     { class: "maps whole" },
@@ -68,7 +67,7 @@ export function overview(points, placed, ranks, { open, words, label }) {
         ringed: true,
       }),
     ),
-    legend(words, [[target, "an alert"]]),
+    legend(words, [[ring(), "an alert"]]),
   );
 }
 
